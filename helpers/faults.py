@@ -1,0 +1,103 @@
+"""What can be wrong with a data set, how grave each fault is, and the table that lists them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+
+# A larger share of an image's foreground claimed by two masks says that the masks are wrong.
+MAX_OVERLAP = 0.05
+
+GRAVE = {
+    "no image file": "a folder <id> without a file in <id>/images",
+    "several image files": "more than one file in <id>/images",
+    "duplicate id": "the same id in two places; the first counts, train before test",
+    "unreadable image": "damaged, not PNG or TIFF, or not 8- or 16-bit integers",
+    "no masks": "a training image without mask files",
+    "unreadable mask": "damaged, or not PNG or TIFF",
+    "mask of another size": "a mask whose height and width are not those of the image",
+    "overlapping masks": f"more than {MAX_OVERLAP:.0%} of the foreground claimed twice",
+}
+NOTED = {
+    "small overlap": f"at most {MAX_OVERLAP:.0%} of the foreground claimed twice",
+    "empty mask": "a mask file without foreground",
+    "hidden mask": "a mask whose every pixel later masks claim; it counts as no nucleus",
+    "mask of several values": "values other than one foreground value; all count as foreground",
+    "identical pixels": "the same pixels under another id",
+    "transparent pixels": "alpha below its maximum; alpha is dropped",
+    "file not in the layout": "a file outside images/ and masks/",
+}
+COLUMNS = ["fault", "id", "count", "detail", "action"]
+
+
+class Fault(NamedTuple):
+    """One fault of one image."""
+
+    fault: str  # a name in GRAVE or NOTED
+    id: str  # of the image; "" for a file that belongs to none
+    count: int  # of files, or of pixels where the fault is about pixels
+    detail: str
+
+
+class DataFaultError(ValueError):
+    """A data set has grave faults and was to be refused; `faults` is the table of all faults."""
+
+    def __init__(self, message: str, faults: pd.DataFrame):
+        super().__init__(message)
+        self.faults = faults
+
+
+def tabulate_faults(faults: Iterable[Fault], action: str) -> pd.DataFrame:
+    """Return one row a fault: fault, id, count, detail and action, grave faults first.
+
+    Parameters
+    ----------
+    faults : iterable of Fault
+        In any order.
+    action : {"refused", "skipped"}
+        What becomes of an image with a grave fault. Others are "kept"; a file outside the layout
+        is "not read".
+    """
+    order = [*GRAVE, *NOTED]
+    rows = [(*fault, _name_action(fault.fault, action)) for fault in faults]
+    rows.sort(key=lambda row: (order.index(row[0]), row[1], row[3]))
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"count": "int64"})
+
+
+def summarise_faults(faults: pd.DataFrame, n_ids: int = 3) -> pd.DataFrame:
+    """Return one row for each kind of fault: images, total count, action and the first ids."""
+    rows = [
+        {
+            "fault": fault,
+            "images": group.loc[group["id"] != "", "id"].nunique(),
+            "count": int(group["count"].sum()),
+            "action": group["action"].iloc[0],
+            "ids": _shorten(list(dict.fromkeys(group["id"])), n_ids),
+        }
+        for fault, group in faults.groupby("fault", sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["fault", "images", "count", "action", "ids"])
+
+
+def refuse_faults(faults: pd.DataFrame, location: str, n_images: int) -> None:
+    """Raise DataFaultError with the table of faults where one of them is grave."""
+    grave = faults[faults["fault"].isin(GRAVE)]
+    if grave.empty:
+        return
+    table = summarise_faults(faults).to_string(index=False)
+    raise DataFaultError(
+        f"{grave['id'].nunique()} of {n_images} images in {location!r} have faults:\n{table}\n"
+        "Mend the files (every row is in `.faults` of this error), or read without these images "
+        'by faults="skip".',
+        faults,
+    )
+
+
+def _name_action(fault: str, action: str) -> str:
+    if fault in GRAVE:
+        return action
+    return "not read" if fault == "file not in the layout" else "kept"
+
+
+def _shorten(ids: list[str], n: int) -> str:
+    return ", ".join(name[:12] for name in ids[:n]) + (", ..." if len(ids) > n else "")

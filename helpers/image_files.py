@@ -1,0 +1,154 @@
+"""The files of one image to arrays: the image, its masks as a label image, and their faults."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from helpers.faults import MAX_OVERLAP, Fault
+from helpers.layout import Entry, Source
+from helpers.reading import Patch, Pixels, read_image, read_mask
+
+
+class Reading(NamedTuple):
+    """What the files of one image hold; without arrays where a fault is grave."""
+
+    record: dict
+    image: np.ndarray | None  # (H, W) or (H, W, 3), uint8 or uint16
+    labels: np.ndarray | None  # (H, W), the smallest unsigned type; None without masks
+    digest: str  # of the image's pixels
+    faults: list[Fault]
+
+
+def read_entry(source: Source, entry: Entry) -> Reading:
+    """Return the image and the label image of one entry, and what is wrong with them."""
+    if len(entry.images) != 1:
+        fault = "several image files" if entry.images else "no image file"
+        detail = ", ".join(name.rsplit("/", 1)[-1] for name in entry.images)
+        return _fail(entry, fault, len(entry.images), detail)
+    if entry.part == "train" and not entry.masks:
+        return _fail(entry, "no masks", 1, "")
+    try:
+        pixels = read_image(source.read(entry.images[0]))
+    except Exception as reason:  # decoders raise many types for a damaged file
+        return _fail(entry, "unreadable image", 1, f"{entry.images[0]}: {reason}")
+    labels, faults = None, []
+    if entry.masks:
+        labels, faults = read_labels(source, entry, pixels.image.shape[:2])
+    if pixels.transparent_px:
+        faults.append(Fault("transparent pixels", entry.id, pixels.transparent_px, "pixels"))
+    digest = hashlib.sha256(str(pixels.image.shape).encode() + pixels.image.tobytes()).hexdigest()
+    return Reading(_record(entry, pixels, labels), pixels.image, labels, digest, faults)
+
+
+def read_labels(
+    source: Source, entry: Entry, shape: tuple[int, int]
+) -> tuple[np.ndarray, list[Fault]]:
+    """Return the label image of an entry's masks, numbered from 1 in file-name order, and faults.
+
+    A pixel that several masks claim belongs to the last of them. A mask that is empty, or hidden
+    by later ones, takes no number.
+
+    Parameters
+    ----------
+    source : Source
+        Where the mask files are.
+    entry : Entry
+        The image whose masks are read.
+    shape : tuple of int
+        Height and width of the image, pixels.
+    """
+    labels = np.zeros(shape, np.int32)
+    found: dict[str, list[str]] = {}
+    n_masks = overlap_px = 0
+    for name in entry.masks:
+        try:
+            patch = read_mask(source.read(name))
+        except Exception as reason:  # decoders raise many types for a damaged file
+            found.setdefault("unreadable mask", []).append(f"{name}: {reason}")
+            continue
+        if patch.shape != shape:
+            detail = f"{name}: {patch.shape}, image {shape}"
+            found.setdefault("mask of another size", []).append(detail)
+            continue
+        if _has_several_values(patch):
+            found.setdefault("mask of several values", []).append(name)
+        if not patch.values.any():
+            found.setdefault("empty mask", []).append(name)
+            continue
+        n_masks += 1
+        overlap_px += add_mask(labels, patch, n_masks)
+    labels, n_hidden = _close_gaps(labels, n_masks)
+    if n_hidden:
+        found["hidden mask"] = [""] * n_hidden
+    faults = [
+        Fault(fault, entry.id, len(details), _join(details)) for fault, details in found.items()
+    ]
+    if overlap_px:
+        faults.append(_judge_overlap(entry, overlap_px, np.count_nonzero(labels)))
+    return labels.astype(np.min_scalar_type(n_masks)), faults
+
+
+def add_mask(labels: np.ndarray, patch: Patch, number: int) -> int:
+    """Write a number where a mask is foreground and return the pixels that had one already.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 0, 0]])
+    >>> add_mask(labels, Patch((1, 3), 0, 0, np.array([[255, 255, 0]])), 2)
+    1
+    >>> labels
+    array([[2, 2, 0]])
+    """
+    height, width = patch.values.shape
+    below = labels[patch.top : patch.top + height, patch.left : patch.left + width]
+    foreground = patch.values != 0
+    taken = int(np.count_nonzero(below[foreground]))
+    below[foreground] = number
+    return taken
+
+
+def _close_gaps(labels: np.ndarray, n_masks: int) -> tuple[np.ndarray, int]:
+    """Renumber labels of which later masks hide some; return them and how many are hidden."""
+    present = np.bincount(labels.ravel(), minlength=n_masks + 1)[1:] > 0
+    n_hidden = n_masks - int(present.sum())
+    if not n_hidden:
+        return labels, 0
+    numbers = np.concatenate([[0], np.cumsum(present)])
+    return numbers[labels], n_hidden
+
+
+def _has_several_values(patch: Patch) -> bool:
+    """Tell whether the foreground has more than one value."""
+    if not patch.values.size:
+        return False
+    return bool(((patch.values != 0) & (patch.values != patch.values.max())).any())
+
+
+def _judge_overlap(entry: Entry, overlap_px: int, foreground_px: int) -> Fault:
+    share = overlap_px / max(foreground_px, 1)
+    fault = "overlapping masks" if share > MAX_OVERLAP else "small overlap"
+    return Fault(fault, entry.id, overlap_px, f"pixels, {share:.2%} of the foreground")
+
+
+def _record(entry: Entry, pixels: Pixels, labels: np.ndarray | None) -> dict:
+    return {
+        "id": entry.id,
+        "part": entry.part,
+        "height": pixels.image.shape[0],
+        "width": pixels.image.shape[1],
+        "channels": pixels.channels,
+        "dtype": pixels.image.dtype.name,
+        "n_nuclei": 0 if labels is None else int(labels.max()),
+        "labelled": labels is not None,
+    }
+
+
+def _fail(entry: Entry, fault: str, count: int, detail: str) -> Reading:
+    return Reading({"id": entry.id}, None, None, "", [Fault(fault, entry.id, count, detail)])
+
+
+def _join(details: list[str]) -> str:
+    details = [detail for detail in details if detail]
+    more = f" and {len(details) - 3} more" if len(details) > 3 else ""
+    return "; ".join(details[:3]) + more

@@ -1,0 +1,177 @@
+"""Figures of an evaluation: scores with their spread, calibration, and the masks themselves."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+
+from helpers.metrics import Calibration
+from helpers.plots import (
+    KIND_COLOURS,
+    MATCHED,
+    MISSED,
+    SPURIOUS,
+    name,
+    plot_errors,
+    plot_image,
+    plot_outlines,
+)
+
+OVERLAY_COLOURS, OVERLAY_DPI = 128, 90
+"""Of a saved overlay: few enough for a small file, enough to look the same."""
+ERROR_LEGEND = [
+    Patch(facecolor=colour, label=label)
+    for colour, label in ((MATCHED, "found"), (MISSED, "missed"), (SPURIOUS, "spurious"))
+]
+
+
+def plot_scores(
+    table: pd.DataFrame, summary: pd.DataFrame, score: str = "iou", ax: Axes | None = None
+) -> Axes:
+    """Draw a dot an image, and beside them mean and 95 % interval, by kind; return the axes.
+
+    Parameters
+    ----------
+    table, summary : DataFrame
+        As `helpers.evaluation.evaluate` and `helpers.evaluation.summarise_scores` give them.
+    score : str
+        A column of both; its axis is fixed at 0 to 1.
+    """
+    ax = plt.gca() if ax is None else ax
+    rows = summary[summary["score"] == score].reset_index(drop=True)
+    rng = np.random.default_rng(0)
+    for y, row in rows.iterrows():
+        values = table if row["kind"] not in KIND_COLOURS else table[table["kind"] == row["kind"]]
+        colour = KIND_COLOURS.get(row["kind"], "black")
+        jitter = y + rng.uniform(-0.12, 0.12, len(values))
+        ax.scatter(values[score], jitter, s=14, color=colour, alpha=0.5, linewidths=0)
+        ax.hlines(y + 0.28, row["low"], row["high"], color="black", linewidth=1.5)
+        ax.plot(row["estimate"], y + 0.28, "D", color="black", markersize=5)
+    ax.set_yticks(range(len(rows)), [_tell(row) for _, row in rows.iterrows()])
+    ax.set(
+        xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{say_score(score)} of the foreground"
+    )
+    ax.set_title(f"n = {len(table)} images; diamond and line: mean and 95 % interval")
+    return ax
+
+
+def say_score(score: str) -> str:
+    """Return a score as a reader says it: "iou" becomes "IoU"."""
+    return {"iou": "IoU", "dice": "Dice"}.get(score, score)
+
+
+def _tell(row: pd.Series) -> str:
+    kind = name(row["kind"]) if row["kind"] in KIND_COLOURS else "all kinds"
+    images = "image" if row["n_images"] == 1 else "images"
+    fields = "field" if row["n_fields"] == 1 else "fields"
+    return f"{kind}\n{row['n_images']} {images}, {row['n_fields']} {fields}"
+
+
+def plot_score_against(
+    table: pd.DataFrame, column: str, label: str, score: str = "iou", ax: Axes | None = None
+) -> Axes:
+    """Draw a score of every image against a measure of it, kinds in their colours; return the axes.
+
+    The measure's axis is logarithmic; images without it (NaN, 0) are left out and counted in the
+    title.
+    """
+    ax = plt.gca() if ax is None else ax
+    known = table[table[column] > 0]
+    for kind, colour in KIND_COLOURS.items():
+        points = known[known["kind"] == kind]
+        if len(points):
+            ax.scatter(
+                points[column], points[score], s=22, color=colour, alpha=0.75, label=name(kind)
+            )
+    left_out = (
+        f", {len(table) - len(known)} without nuclei left out" if len(known) < len(table) else ""
+    )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}")
+    ax.set(xlabel=label, ylabel=f"{say_score(score)} of the foreground", ylim=(0, 1))
+    ax.set_title(f"n = {len(known)} images{left_out}")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_calibration(
+    calibration: Calibration, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Draw the reliability diagram and, below it, how many pixels stand behind each point.
+
+    Return both axes. On the diagonal a probability means what it says; below it the network is
+    too sure of nuclei, above it not sure enough.
+    """
+    if axes is None:
+        _, axes = plt.subplots(2, 1, figsize=(5, 5), sharex=True, height_ratios=(3, 1))
+    top, bottom = axes
+    top.plot([0, 1], [0, 1], "--", color="#949494", label="honest")
+    top.plot(
+        calibration.mean_probability, calibration.fraction, "o-", color="#0173B2", label="network"
+    )
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of nucleus")
+    top.set_title(f"expected calibration error {calibration.error:.3f}")
+    top.legend(frameon=False)
+    centres = (calibration.edges[1:] + calibration.edges[:-1]) / 2
+    bottom.bar(centres, calibration.count, width=0.9 * np.diff(calibration.edges), color="#0173B2")
+    bottom.set(yscale="log", xlabel="predicted probability of nucleus", ylabel="pixels")
+    bottom.set_title(f"n = {calibration.count.sum():,} pixels")
+    return axes
+
+
+def plot_example(
+    image: NDArray[np.number],
+    mask_true: NDArray[np.bool_],
+    mask_pred: NDArray[np.bool_],
+    axes: Sequence[Axes],
+) -> Sequence[Axes]:
+    """Draw image, truth, prediction and errors into four axes, and return them."""
+    plot_image(image, ax=axes[0])
+    plot_outlines(image, mask_true, ax=axes[1])
+    plot_outlines(image, None, mask_pred, ax=axes[2])
+    plot_errors(mask_true, mask_pred, ax=axes[3])
+    return axes
+
+
+def plot_examples(
+    examples: Sequence[tuple[NDArray, NDArray, NDArray]], titles: Sequence[str]
+) -> Figure:
+    """Draw a row an example, (image, true mask, predicted mask), and return the figure.
+
+    Columns: image, truth, prediction, errors. Each row's title stands at its left end.
+    """
+    figure, axes = plt.subplots(len(examples), 4, figsize=(9, 2.35 * len(examples)), squeeze=False)
+    for row, example, title in zip(axes, examples, titles, strict=True):
+        plot_example(*example, row)
+        row[0].set_title(title, fontsize="small")
+    for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
+        ax.set_title(title, fontsize="small")
+    figure.legend(handles=ERROR_LEGEND, loc="outside lower right", ncols=3, frameon=False)
+    return figure
+
+
+def write_overlay(
+    file: Path,
+    image: NDArray[np.number],
+    mask_true: NDArray[np.bool_],
+    mask_pred: NDArray[np.bool_],
+    title: str = "",
+) -> Path:
+    """Write image, truth, prediction and errors side by side as a small PNG; return its path."""
+    figure = plot_examples([(image, mask_true, mask_pred)], [title])
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=OVERLAY_DPI)
+    plt.close(figure)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    few_colours = Image.open(drawn).convert("RGB").quantize(OVERLAY_COLOURS)
+    few_colours.save(file, format="PNG", optimize=True)
+    return file

@@ -1,0 +1,298 @@
+"""Figures of the network itself: its drawing, its cost, its field of view, a batch it has learned."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import ScalarFormatter
+from numpy.typing import NDArray
+
+from helpers.metrics import iou
+from helpers.plots import plot_errors, plot_image, plot_outlines
+from helpers.settings import Settings
+
+DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
+TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
+
+
+class Box(NamedTuple):
+    """A block as it is drawn: centre, sides, colour and what is written beside it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+    filters: int
+    size: tuple[int, int]
+
+
+def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
+    """Draw the network as a U and return the axes.
+
+    Every bar is a block of two convolutions. Its height grows with the height of the feature maps,
+    its width with the number of filters, both by the square root.
+    """
+    boxes = _place_boxes(settings)
+    ax = _make_axes(boxes) if ax is None else ax
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    structure = settings.model_structure
+    for name, box in boxes.items():
+        _draw_box(box, ax, name if box.colour == END else "")
+    chain = [name for name in boxes if name not in ("image", "probability")]
+    lowest = chain.index("bottleneck")
+    for k, (here, there) in enumerate(zip(chain, chain[1:], strict=False)):
+        (_draw_down if k < lowest else _draw_up)(boxes[here], boxes[there], ax)
+    for name, block in structure.decoder_blocks:
+        if block.concatenate_layer is not None:
+            _draw_across(boxes[block.concatenate_layer], boxes[name], ax, linestyle=(0, (4, 2)))
+    _draw_across(boxes["image"], boxes[chain[0]], ax)
+    _draw_across(boxes[chain[-1]], boxes["probability"], ax)
+    _explain(structure, ax)
+    return ax
+
+
+def _place_boxes(settings: Settings) -> dict[str, Box]:
+    """Return every block by name, from the image to the probability, the U's centre line at 0."""
+    structure = settings.model_structure
+    size = structure.input_params
+    encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
+    n_down, n_up = len(encoder), len(decoder)
+    pool = structure.encoder_params.max_pool_size
+    strides = structure.decoder_params.general_transpose_conv_params.strides
+    sizes = [(size.height // pool[0] ** k, size.width // pool[1] ** k) for k in range(n_down + 1)]
+    depths = np.linspace(n_down, 0, n_up + 1)[1:]
+    filters = [block.filter_size for _, block in encoder]
+    filters.append(structure.bottle_neck_params.changing_conv_params.filter_size)
+    most = max(filters + [block.filter_size for _, block in decoder])
+    step = float(np.clip(10.4 / (2 * n_down + 3), 0.62, 1.5))
+    levels = _place_levels(sizes)
+
+    def box(column, depth, colour, n_filters, shape):
+        width = max(0.1, min(WIDEST, 0.9 * step) * (n_filters / most) ** 0.5)
+        y = float(np.interp(depth, range(n_down + 1), levels))
+        return Box(column * step, y, width, _height(shape, sizes), colour, n_filters, shape)
+
+    side = n_down * step + max(0.9, 0.8 * step)
+    end = Box(side, 0, 0.07, TALLEST, END, 1, sizes[0])
+    boxes = {"image": end._replace(x=-side, filters=size.channels)}
+    for k, (name, _) in enumerate(encoder):
+        boxes[name] = box(k - n_down, k, DOWN, filters[k], sizes[k])
+    boxes["bottleneck"] = box(0, n_down, BOTTOM, filters[-1], sizes[-1])
+    shape = sizes[-1]
+    for depth, (name, block) in zip(depths, decoder, strict=True):
+        shape = (shape[0] * strides[0], shape[1] * strides[1])
+        boxes[name] = box(n_down - depth, depth, UP, block.filter_size, shape)
+    return boxes | {"probability": end}
+
+
+def _height(shape, sizes):
+    return max(0.1, TALLEST * (shape[0] / sizes[0][0]) ** 0.5)
+
+
+def _place_levels(sizes) -> list[float]:
+    """Return the centre of each level, so far below the one above that no bars or labels meet."""
+    levels = [0.0]
+    for above, below in zip(sizes, sizes[1:], strict=False):
+        levels.append(levels[-1] - (_height(above, sizes) + _height(below, sizes)) / 2 - 0.2)
+    return [level - GAP * (k > 0) * 0.3 * k for k, level in enumerate(levels)]
+
+
+def _make_axes(boxes) -> Axes:
+    """Return new axes in which one data unit is about one inch."""
+    left, right = boxes["image"].x - 0.55, boxes["probability"].x + 0.55
+    bottom = min(box.y - box.height / 2 for box in boxes.values()) - 1.0
+    top = TALLEST / 2 + 0.45
+    _, ax = plt.subplots(figsize=(right - left, top - bottom))
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    return ax
+
+
+def _draw_box(box: Box, ax: Axes, name: str = "") -> None:
+    corner = (box.x - box.width / 2, box.y - box.height / 2)
+    rounding = min(0.05, box.width / 3, box.height / 3)
+    style = f"round,pad=0,rounding_size={rounding}"
+    ax.add_patch(
+        FancyBboxPatch(
+            corner, box.width, box.height, boxstyle=style, facecolor=box.colour, linewidth=0, zorder=3
+        )
+    )
+    size = f"{box.size[0]} × {box.size[1]}"
+    if box.y == 0:
+        x, y, align = box.x, box.height / 2 + 0.06, ("center", "bottom")
+    elif box.colour == BOTTOM:
+        x, y, align = box.x, box.y - box.height / 2 - 0.06, ("center", "top")
+    else:
+        side = 1 if box.colour == UP else -1
+        x, y = box.x + side * (box.width / 2 + 0.08), box.y - min(0.02, box.height / 4)
+        align = ("left" if side > 0 else "right", "center")
+    _write(ax, x, y, box.filters, size, align)
+    ax.text(box.x, -box.height / 2 - 0.06, name, ha="center", va="top", fontsize=7.5, color=END)
+
+
+def _write(ax, x, y, filters, size, align):
+    """Write the number of filters in bold above the size, as one block of text."""
+    text = rf"$\mathbf{{{filters}}}$" + f"\n{size}"
+    ax.text(
+        x, y, text, ha=align[0], va=align[1], fontsize=7.5, color=END, linespacing=1.15, zorder=4
+    )
+
+
+def _arrow(ax, points, colour, linestyle="solid"):
+    """Draw a line through `points` that ends in an arrowhead."""
+    xs, ys = zip(*points, strict=True)
+    ax.plot(xs[:-1], ys[:-1], color=colour, lw=1.3, solid_capstyle="butt", linestyle=linestyle, zorder=2)
+    ax.annotate(
+        "", points[-1], points[-2], zorder=2,
+        arrowprops={"arrowstyle": "-|>,head_width=.18,head_length=.32", "color": colour, "lw": 1.3,
+                    "shrinkA": 0, "shrinkB": 1, "linestyle": linestyle},
+    )  # fmt: skip
+
+
+def _draw_down(here: Box, there: Box, ax: Axes) -> None:
+    y = here.y - here.height / 2 + min(0.12, here.height / 4)
+    x = there.x - there.width / 4 * (there.colour == BOTTOM)
+    _arrow(ax, [(here.x + here.width / 2, y), (x, y), (x, there.y + there.height / 2)], DOWN)
+
+
+def _draw_up(here: Box, there: Box, ax: Axes) -> None:
+    y = there.y - there.height / 2 + min(0.12, there.height / 4)
+    x = here.x + here.width / 4 * (here.colour == BOTTOM)
+    _arrow(ax, [(x, here.y + here.height / 2), (x, y), (there.x - there.width / 2, y)], UP)
+
+
+def _draw_across(here: Box, there: Box, ax: Axes, linestyle="solid") -> None:
+    rise = min(here.height, there.height) * 0.15
+    start, end = (here.x + here.width / 2, here.y + rise), (there.x - there.width / 2, there.y + rise)
+    _arrow(ax, [start, end], SKIP, linestyle)
+
+
+def _explain(structure, ax: Axes) -> None:
+    """Write what bars and arrows mean under the drawing."""
+    conv = structure.encoder_params.general_conv_params
+    pool = structure.encoder_params.max_pool_size
+    strides = structure.decoder_params.general_transpose_conv_params.strides
+    meanings = [
+        ("s", BOTTOM, f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between"),
+        ("$\\downarrow$", DOWN, f"{_by(pool)} max pooling"),
+        ("$\\uparrow$", UP, f"transposed convolution, stride {_by(strides)}"),
+        ("$\\rightarrow$", SKIP, "skip"),
+    ]
+    handles = [
+        plt.Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=8, label=text)
+        for marker, colour, text in meanings
+    ]
+    wide = ax.figure.get_figwidth() >= 8
+    ax.legend(
+        handles=handles, loc="lower center", ncols=4 if wide else 2, frameon=False, fontsize=8,
+        handletextpad=0.3, columnspacing=1.6, borderpad=0,
+    )  # fmt: skip
+
+
+def _by(pair) -> str:
+    return f"{pair[0]} × {pair[1]}"
+
+
+def plot_costs(table: pd.DataFrame) -> Figure:
+    """Draw parameters and GFLOP an image against the number of blocks, and return the figure.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `helpers.network_facts.tabulate_networks` returns it, indexed by number of blocks.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), sharex=True)
+    columns = (("parameters", "parameters (log scale)"), ("GFLOP an image", "GFLOP an image"))
+    for ax, colour, (column, label) in zip(axes, (DOWN, UP), columns, strict=True):
+        ax.plot(table.index, table[column], "o-", color=colour)
+        ax.set(xlabel="encoder blocks", ylabel=label, xticks=table.index)
+        for n, value in table[column].items():
+            ax.annotate(
+                _short(value), (n, value), xytext=(0, 7), textcoords="offset points", ha="center",
+                fontsize=8,
+            )  # fmt: skip
+        ax.margins(0.08, 0.16)
+    axes[0].set(yscale="log", title="Every block more: four times the parameters")
+    axes[1].set(ylim=(0, None), title="… but the same amount of work")
+    return figure
+
+
+def _short(value: float) -> str:
+    """Return a number as a label: 7.8 M, 482 k, 7.5."""
+    if value >= 1e6:
+        return f"{value / 1e6:.3g} M"
+    return f"{value / 1e3:.0f} k" if value >= 1e4 else f"{value:.3g}"
+
+
+def plot_receptive_fields(
+    diameters: NDArray[np.floating], fields: Mapping[int, int], ax: Axes | None = None
+) -> Axes:
+    """Draw how large nuclei are and how far networks of so many blocks look; return the axes.
+
+    Parameters
+    ----------
+    diameters : (n,) float array
+        In pixels.
+    fields : mapping
+        Receptive field in pixels by number of encoder blocks.
+    """
+    ax = plt.subplots(figsize=(8.5, 3.2))[1] if ax is None else ax
+    edges = np.geomspace(max(1, diameters.min()), max(diameters.max(), max(fields.values())) * 1.3, 60)
+    ax.hist(diameters, edges, color="#B8C7D6", label=f"nuclei (n = {len(diameters):,})")
+    ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)", ylabel="nuclei")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    top = ax.get_ylim()[1]
+    ax.set_ylim(0, top * 1.16)
+    for (n, field), colour in zip(
+        fields.items(), sns.color_palette("flare", len(fields)), strict=True
+    ):
+        ax.axvline(field, 0, 0.86, color=colour, lw=1.6)
+        label = f"{n} block{'s' * (n > 1)}\n{field} px"
+        ax.text(field, top * 1.01, label, ha="center", va="bottom", fontsize=8, color=colour)
+    ax.legend(loc="center left", frameon=False)
+    return ax
+
+
+def plot_learning(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw loss and IoU step by step, from `history` as Keras gives it, and return the figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.8), sharex=True)
+    steps = np.arange(1, len(history["loss"]) + 1)
+    axes[0].plot(steps, history["loss"], color=DOWN)
+    axes[0].set(xlabel="step", ylabel="loss", ylim=(0, None), title="Loss on the batch")
+    axes[1].plot(steps, history["iou"], color=UP)
+    axes[1].set(xlabel="step", ylabel="IoU of the foreground", ylim=(0, 1), title="IoU on the batch")
+    return figure
+
+
+def plot_learned(
+    inputs: NDArray[np.floating], targets: NDArray[np.floating], probabilities: NDArray[np.floating]
+) -> Figure:
+    """Draw image, truth, prediction and errors, one column an item, and return the figure.
+
+    Parameters
+    ----------
+    inputs : (n, H, W, 1 or 3) float array
+    targets, probabilities : (n, H, W, 1) float arrays in 0..1
+        A pixel is predicted as nucleus from .5 on.
+    """
+    n = len(inputs)
+    figure, axes = plt.subplots(4, n, figsize=(1.75 * n + 0.5, 7.4), squeeze=False)
+    masks_true, masks_pred = targets[..., 0] >= 0.5, probabilities[..., 0] >= 0.5
+    for item, column in enumerate(axes.T):
+        image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
+        plot_image(image, ax=column[0])
+        plot_outlines(image, masks_true[item], ax=column[1])
+        plot_outlines(image, None, masks_pred[item], ax=column[2])
+        score = iou(masks_true[item], masks_pred[item])
+        plot_errors(masks_true[item], masks_pred[item], f"IoU {score:.2f}", ax=column[3])
+        column[3].title.set_fontsize(8.5)
+    for ax, title in zip(axes[:, 0], ("image", "truth", "prediction", "errors"), strict=True):
+        ax.text(-0.06, 0.5, title, rotation=90, ha="right", va="center", transform=ax.transAxes)
+    return figure

@@ -1,0 +1,186 @@
+"""From an image as stored to what the network sees, and back to the image's own size.
+
+Training and prediction both come through here, so that they cannot differ.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.settings import Settings
+
+PERCENTILES = (1.0, 99.8)
+"""The range that "percentile" maps to 0..1, as in the examples of StarDist (Schmidt et al. 2018,
+doi:10.1007/978-3-030-00934-2_30)."""
+
+
+class IntensityRange(NamedTuple):
+    """What `normalise` subtracts, and what it then divides by."""
+
+    offset: float
+    scale: float
+
+
+def intensity_range(image: NDArray[np.number], normalisation: str = "scale") -> IntensityRange:
+    """Return which intensities of `image` become 0 and 1 (or mean 0 and standard deviation 1).
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
+        Floats are taken to be scaled to 0..1 already where `normalisation` is "scale".
+    normalisation : {"scale", "percentile", "standardise"}
+        See `helpers.settings.Preprocessing`. One range for all channels, so that hues stay.
+
+    Raises
+    ------
+    ValueError
+        If the image is empty, holds NaN or infinity, or has another shape or type.
+    """
+    return IntensityRange(*_RANGES[normalisation](check_image(image)))
+
+
+def normalise(image: NDArray[np.number], intensities: IntensityRange) -> NDArray[np.float32]:
+    """Return `image` as float32 with the range `intensities` mapped to 0..1.
+
+    An image of one constant value, whose range is empty, becomes 0 everywhere.
+
+    Examples
+    --------
+    >>> image = np.array([[0, 51, 255]], np.uint8)
+    >>> normalise(image, intensity_range(image))
+    array([[0. , 0.2, 1. ]], dtype=float32)
+    """
+    factor = np.float32(1 / intensities.scale if intensities.scale else 0)
+    return (image.astype(np.float32) - np.float32(intensities.offset)) * factor
+
+
+def _full_range(image):
+    return 0.0, float(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else 1.0
+
+
+def _percentile_range(image):
+    low, high = np.percentile(image, PERCENTILES)
+    return low, high - low
+
+
+def _standard_range(image):
+    return image.mean(dtype=np.float64), image.std(dtype=np.float64)
+
+
+_RANGES = {
+    "scale": _full_range,
+    "percentile": _percentile_range,
+    "standardise": _standard_range,
+}
+
+
+def check_image(image: NDArray[np.number]) -> NDArray[np.number]:
+    """Return `image` as an array if it is one that the series can use; raise ValueError if not."""
+    image = np.asarray(image)
+    if (
+        image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] not in (1, 3))
+        or not image.size
+    ):
+        raise ValueError(
+            f"an image must have shape (H, W), (H, W, 1) or (H, W, 3), received {image.shape}; "
+            "drop an alpha channel first, and give one image, not a stack"
+        )
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+        raise ValueError(f"an image must be uint8, uint16 or float, received {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        n_bad = int((~np.isfinite(image)).sum())
+        raise ValueError(
+            f"the image holds {n_bad} values that are NaN or infinite; replace them first"
+        )
+    return image
+
+
+def to_channels(image: NDArray, channels: int) -> NDArray:
+    """Return `image` as (H, W, `channels`): gray is repeated, colour is averaged to gray."""
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[2] == channels:
+        return image
+    if channels == 1:
+        return image.mean(axis=2, keepdims=True, dtype=np.float32)
+    return np.repeat(image, channels, axis=2)
+
+
+def network_input(image: NDArray[np.number], settings: Settings) -> NDArray[np.float32]:
+    """Return what the network sees of a whole image, (H, W, channels) float32, size unchanged."""
+    intensities = intensity_range(image, settings.preprocessing.normalisation)
+    channels = settings.model_structure.input_params.channels
+    return to_channels(normalise(np.asarray(image), intensities), channels)
+
+
+def cut(
+    array: NDArray, height: int, width: int, *, start: tuple[float, float] = (0.5, 0.5)
+) -> NDArray:
+    """Return a view of `array` of at most `height` x `width` along its first two axes.
+
+    Parameters
+    ----------
+    start : two floats in [0, 1]
+        Where the cut lies in the room there is, per axis: 0 at the top or left, .5 in the
+        centre, 1 at the bottom or right.
+
+    Examples
+    --------
+    >>> cut(np.arange(5)[None], 1, 3)
+    array([[1, 2, 3]])
+    """
+    room = (max(0, array.shape[0] - height), max(0, array.shape[1] - width))
+    top, left = (round(pixels * where) for pixels, where in zip(room, start, strict=True))
+    return array[top : top + height, left : left + width]
+
+
+def pad(array: NDArray, height: int, width: int) -> NDArray:
+    """Return `array` with zeros around it up to `height` x `width` along its first two axes.
+
+    Examples
+    --------
+    >>> pad(np.ones((1, 2), int), 1, 4)
+    array([[0, 1, 1, 0]])
+    """
+    missing = (max(0, height - array.shape[0]), max(0, width - array.shape[1]))
+    if not any(missing):
+        return array
+    pads = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2))
+
+
+class Padding(NamedTuple):
+    """Pixels added on each side, undone by `crop_padding`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def pad_to_multiple(array: NDArray, multiple: tuple[int, int]) -> tuple[NDArray, Padding]:
+    """Return `array` mirrored at its edges up to a multiple of `multiple`, and what was added.
+
+    Parameters
+    ----------
+    array : (H, W, ...) array
+        Any size from 1 x 1 on.
+
+    Examples
+    --------
+    >>> padded, padding = pad_to_multiple(np.ones((5, 8)), (4, 4))
+    >>> padded.shape, crop_padding(padded, padding).shape
+    ((8, 8), (5, 8))
+    """
+    missing = [-size % step for size, step in zip(array.shape[:2], multiple, strict=True)]
+    (top, left) = (pixels // 2 for pixels in missing)
+    padding = Padding(top, missing[0] - top, left, missing[1] - left)
+    pads = [(padding.top, padding.bottom), (padding.left, padding.right)]
+    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric"), padding
+
+
+def crop_padding(array: NDArray, padding: Padding) -> NDArray:
+    """Return `array` without the pixels that `pad_to_multiple` added."""
+    height, width = array.shape[:2]
+    return array[padding.top : height - padding.bottom, padding.left : width - padding.right]

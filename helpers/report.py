@@ -1,0 +1,175 @@
+"""The parts of README.md that repeat what stands elsewhere: `python -m helpers.report`.
+
+Tables of notebooks, modules and results are written from the notebooks, the modules and the files
+under `results/` and `benchmarks/results/`, so that a number lives once.
+"""
+
+import argparse
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable
+
+from helpers.kinds import KINDS
+from helpers.parameters import find_notebooks
+from helpers.paths import ROOT
+
+README = ROOT / "README.md"
+PUBLISHED_RUN = ROOT / "results" / "original"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+LAYERS = {
+    "settings": ("paths", "structure", "settings"),
+    "data": (
+        "labels", "sample", "reading", "png16", "image_files", "faults", "layout", "cache", "data",
+        "download",
+    ),
+    "kinds and splits": ("kinds", "seams", "splits"),
+    "network": ("preprocessing", "batches", "losses", "unet", "network_facts"),
+    "training and prediction": ("devices", "run_folder", "archives", "training", "prediction"),
+    "evaluation": ("metrics", "evaluation"),
+    "figures": ("plots", "plots_data", "plots_network", "plots_training", "plots_evaluation"),
+    "the series": ("session", "parameters", "series", "refresh", "report"),
+}  # fmt: skip
+"""The map of the package; a module imports from its own line or from one above."""
+
+
+def describe_notebooks() -> str:
+    """Return a table of the notebooks: name and the question that each one asks."""
+    rows = []
+    for path in find_notebooks():
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "".join("".join(cells[0]["source"]))
+        title = re.search(r"^# (.+)$", text, re.MULTILINE)[1]
+        question = re.search(r"\*\*(.+?)\*\*", text, re.DOTALL)[1]
+        rows.append(f"| [{title}](notebooks/{path.name}) | {' '.join(question.split())} |")
+    return "\n".join(["| notebook | question |", "|---|---|", *rows])
+
+
+def describe_modules() -> str:
+    """Return a list of the package's modules with the first line of each docstring."""
+    lines = []
+    for group, modules in LAYERS.items():
+        lines.append(f"- **{group}**")
+        for module in modules:
+            source = (ROOT / "helpers" / f"{module}.py").read_text(encoding="utf-8")
+            summary = ast.get_docstring(ast.parse(source)).split("\n\n")[0]
+            lines.append(f"  - `{module}`: {' '.join(summary.split())}")
+    return "\n".join(lines)
+
+
+def find_imports(source: str) -> set[str]:
+    """Return which modules of the package a module's `source` imports, wherever it does so.
+
+    Examples
+    --------
+    >>> find_imports("from helpers.paths import ROOT")
+    {'paths'}
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            found.add(node.module.removeprefix("helpers."))
+    return found - {"load_settings", "build_unet"}
+
+
+def describe_results() -> str:
+    """Return the published run's figures per kind of image, with their intervals."""
+    metrics = json.loads((PUBLISHED_RUN / "metrics.json").read_text(encoding="utf-8"))
+    kinds = [(kind, metrics["kinds"][kind]) for kind in KINDS if kind in metrics["kinds"]]
+    lines = [
+        "| test images | images (fields of view) | foreground Dice | foreground IoU |",
+        "|---|---|---|---|",
+    ]
+    for kind, values in [*kinds, ("all", metrics["overall"])]:
+        count = f"{values['n_images']} ({values['n_fields']})"
+        name = kind.replace("_", " ").replace("pink purple", "pink-and-purple")
+        lines.append(
+            f"| {name} | {count} | {_interval(values['dice'])} | {_interval(values['iou'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _interval(score: dict[str, float | None]) -> str:
+    low, estimate, high = (score[key] for key in ("low", "estimate", "high"))
+    if low is None:
+        return f"{_share(estimate)} (one field)"
+    return f"{_share(estimate)} ({_share(low)} to {_share(high)})"
+
+
+def _share(value: float) -> str:
+    """Return a share of 1 as readers of the field write it.
+
+    Examples
+    --------
+    >>> _share(0.8254), _share(1.0)
+    ('.825', '1.000')
+    """
+    return f"{value:.3f}".removeprefix("0")
+
+
+def describe_speed() -> str:
+    """Return throughput and reading times beside the original program's way."""
+    speed = json.loads((BENCHMARKS / "speed.json").read_text(encoding="utf-8"))
+    loader = json.loads((BENCHMARKS / "loader.json").read_text(encoding="utf-8"))
+    lines = ["| | the original's way | ours | times as fast |", "|---|---|---|---|"]
+    for row in speed["rows"]:
+        before, after = row["original_images_per_s"], row["ours_images_per_s"]
+        spread = f"{row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
+        lines.append(f"| {row['what']}, images/s | {before} | {after} | {spread} |")
+    for read in ("first", "second"):
+        before, after = loader["original_s"], loader[f"{read}_s"]
+        lines.append(
+            f"| {read} read of {loader['n_images']} images and {loader['n_masks']:,} masks, s "
+            f"| {before:.1f} | {after:.1f} | {before / after:.1f} |"
+        )
+    epoch = speed["epoch"]
+    note = (
+        f"{speed['machine']}. {speed['device']}. An epoch took {epoch['ratio']:.2f} times as long "
+        f"as its bare steps. The original's reads were done with {loader['original_by']}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "notebooks": describe_notebooks,
+    "modules": describe_modules,
+    "results": describe_results,
+    "speed": describe_speed,
+}
+
+
+def fill(text: str) -> str:
+    """Return `text` with every block between `<!-- begin: x -->` and `<!-- end: x -->` made anew.
+
+    Raises
+    ------
+    ValueError
+        If a block has no end, or there is no such block.
+    """
+    for name in re.findall(r"<!-- begin: (\S+) -->", text):
+        pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
+        if name not in BLOCKS or not re.search(pattern, text, re.DOTALL):
+            raise ValueError(f"block {name!r} must be one of {', '.join(BLOCKS)}, with an end mark")
+        content = BLOCKS[name]()
+        text = re.sub(pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    """Write README.md's tables anew, or with --check only say whether they are current."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.report", description=main.__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    text = README.read_text(encoding="utf-8")
+    filled = fill(text)
+    if check and filled != text:
+        sys.exit("README.md's tables are not current; run `make readme`")
+    if filled != text:
+        README.write_text(filled, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

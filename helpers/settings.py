@@ -1,0 +1,345 @@
+"""The settings file: read, checked, written and generated.
+
+The format is the JSON of the original program, loaded verbatim. Keys that it did not have are
+optional, each with a default under which an original file keeps its meaning.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field, ValidationError, field_validator
+
+from helpers.paths import resolve
+from helpers.structure import (
+    ConvParams,
+    ModelStructure,
+    Strict,
+    TransposeConvParams,
+    nearest,
+)
+
+CALLBACKS = {
+    "CSVLogger": ("filename", "separator", "append"),
+    "EarlyStopping": (
+        "monitor", "min_delta", "patience", "verbose", "mode", "baseline",
+        "restore_best_weights", "start_from_epoch",
+    ),
+    "ModelCheckpoint": (
+        "filepath", "monitor", "verbose", "save_best_only", "save_weights_only", "mode",
+        "save_freq", "initial_value_threshold",
+    ),
+    "ReduceLROnPlateau": (
+        "monitor", "factor", "patience", "verbose", "mode", "min_delta", "cooldown", "min_lr",
+    ),
+    "TerminateOnNaN": (),
+}  # fmt: skip
+"""Keras callbacks that a settings file may name, with their arguments.
+
+Callbacks that run code or talk to other machines (LambdaCallback, RemoteMonitor, ...) are left
+out, so that a stranger's settings file is data and nothing else.
+"""
+
+ORIGINAL_TRAINING = {"epoch_num": 25, "batch_size": 16, "validation_split_ratio": 0.025}
+ORIGINAL_CALLBACKS = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"patience": 10}}
+"""What the original program's settings file says; generated settings start from it."""
+
+Scalar = bool | int | float | str | None
+OpenRatio = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SettingsError(ValueError):
+    """A settings file that cannot be used: where, the value, what is allowed, what to do."""
+
+
+class Augmentation(Strict):
+    """How training images are varied; the network sees each image upright and mirrored.
+
+    `flips`: "all" shows every image in its four orientations (as is, left-right, up-down, both) in
+    each epoch, as the original does; "random" shows one of the four, drawn anew each epoch.
+    `crop`: "centre" cuts or zero-pads around the centre, as the original does; "random" cuts
+    somewhere, drawn anew each epoch.
+    """
+
+    flips: Literal["all", "random", "none"] = "all"
+    crop: Literal["centre", "random"] = "centre"
+
+
+class TrainingParameters(Strict):
+    """How long, on what and how fast the network learns.
+
+    `validation_split_ratio` is a share of the images that remain when the test images are taken
+    out, `test_split_ratio` a share of all labelled images; both count whole fields of view.
+    """
+
+    epoch_num: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    validation_split_ratio: OpenRatio
+    test_split_ratio: OpenRatio = 0.2
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    loss: Literal[
+        "binary_crossentropy", "binary_focal_crossentropy", "dice", "binary_crossentropy_dice"
+    ] = "binary_crossentropy"
+    augmentation: Augmentation = Augmentation()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+
+
+class TrainingConfiguration(Strict):
+    """Whether to train, and how; `enable_training: false` loads the run's saved network."""
+
+    enable_training: bool
+    training_parameters: TrainingParameters
+    call_backs_conf: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+
+    @field_validator("call_backs_conf")
+    @classmethod
+    def _callbacks_are_allowed(cls, callbacks):
+        for name, arguments in callbacks.items():
+            if name not in CALLBACKS:
+                raise ValueError(
+                    f"callback {name!r} is not allowed; {nearest(name, list(CALLBACKS))}"
+                    f"allowed: {', '.join(CALLBACKS)}"
+                )
+            for argument in arguments:
+                _check_argument(name, argument, arguments[argument])
+        return callbacks
+
+
+def _check_argument(callback: str, argument: str, value: Scalar) -> None:
+    known = CALLBACKS[callback]
+    if argument not in known:
+        raise ValueError(
+            f"{callback} has no argument {argument!r}; {nearest(argument, list(known))}"
+            f"it takes: {', '.join(known) or 'none'}"
+        )
+    if argument in ("filename", "filepath"):
+        path = Path(str(value))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(
+                f"{callback}.{argument} (={value!r}) must stay inside the run's folder; "
+                "give a plain file name such as 'log.csv'"
+            )
+
+
+class Preprocessing(Strict):
+    """How intensities reach the network.
+
+    "scale" divides by the largest value of the image's type (255 or 65535); "percentile" maps the
+    1st to 99.8th percentile of each image to 0..1; "standardise" gives each image mean 0 and
+    standard deviation 1.
+    """
+
+    normalisation: Literal["scale", "percentile", "standardise"] = "scale"
+
+
+class Settings(Strict):
+    """A complete settings file."""
+
+    schema_location: str | None = Field(None, alias="$schema")
+    data_set_location: str
+    training_configuration: TrainingConfiguration
+    model_structure: ModelStructure
+    preprocessing: Preprocessing = Preprocessing()
+
+    @property
+    def training(self) -> TrainingParameters:
+        """Short for `training_configuration.training_parameters`."""
+        return self.training_configuration.training_parameters
+
+    def with_training(self, **changes: Any) -> "Settings":
+        """Return the same settings with other training parameters; None leaves one as it is.
+
+        Raises
+        ------
+        SettingsError
+            If a name is unknown or a value is not allowed.
+        """
+        values = self.model_dump(mode="json", by_alias=True)
+        parameters = values["training_configuration"]["training_parameters"]
+        parameters.update({name: value for name, value in changes.items() if value is not None})
+        return parse_settings(json.dumps(values), source="changed settings")
+
+
+def load_settings(path: str | Path) -> Settings:
+    """Return the checked settings of a JSON file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A relative path starts at the repository's root.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the message lists the settings that come with the series.
+    SettingsError
+        If the file is no JSON, or holds anything that cannot be built or trained.
+    """
+    file = resolve(path)
+    if not file.is_file():
+        shipped = sorted(f"settings/{p.name}" for p in resolve("settings").glob("[!_]*.json"))
+        shipped = [name for name in shipped if not name.endswith(".schema.json")]
+        raise FileNotFoundError(f"no settings file {path!s}; there are {', '.join(shipped)}")
+    return parse_settings(file.read_text(encoding="utf-8"), source=str(path))
+
+
+def parse_settings(text: str, source: str = "settings") -> Settings:
+    """Return the checked settings in a JSON `text`; `source` names it in errors."""
+    try:
+        values = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
+        return Settings.model_validate_json(json.dumps(values))
+    except json.JSONDecodeError as error:
+        raise SettingsError(
+            f"{source}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise SettingsError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SettingsError(f"the key {key!r} stands twice in one object; keep one of them")
+    return dict(pairs)
+
+
+def _explain(item: dict[str, Any]) -> str:
+    where = ".".join(map(str, item["loc"])) or "the file"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{where}: {message}"
+    if item["type"] == "missing":
+        return f"{where}: is missing; add it (settings/original.json shows a complete file)"
+    value = item["input"]
+    if item["type"] == "extra_forbidden":
+        *parents, key = item["loc"]
+        known = _known_keys(parents)
+        where = ".".join(map(str, parents)) or "the file"
+        return f"{where}: unknown key {key!r}; {nearest(str(key), known)}known: {', '.join(known)}"
+    close = ""
+    if item["type"] == "literal_error" and isinstance(value, str):
+        close = nearest(
+            value, item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        )
+    return f"{where} (={value!r}): {close}{message[0].lower()}{message[1:]}"
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    """Return the keys allowed in the part of the file that `parents` lead to."""
+    part: Any = Settings
+    for name in parents:
+        is_dict = get_origin(part) is dict
+        part = get_args(part)[1] if is_dict else part.model_fields[name].annotation
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
+def write_settings(settings: Settings, path: str | Path) -> Path:
+    """Write `settings` as JSON, every default spelt out, and return the file's path."""
+    values = settings.model_dump(mode="json", by_alias=True)
+    if values["$schema"] is None:
+        del values["$schema"]
+    return _write_json(values, path)
+
+
+def write_schema(path: str | Path = "settings/settings.schema.json") -> Path:
+    """Write the format's JSON schema, which editors use to complete and check settings files."""
+    return _write_json(Settings.model_json_schema(by_alias=True), path)
+
+
+def _write_json(values: dict[str, Any], path: str | Path) -> Path:
+    file = resolve(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.replace(file)
+    return file
+
+
+def generate_settings(
+    n_blocks: int = 5,
+    *,
+    base_filters: int = 16,
+    dropout: float | None = None,
+    input_size: int = 256,
+    data_set_location: str = "sample",
+    **training: Any,
+) -> Settings:
+    """Return settings for a network of `n_blocks` encoder blocks, shaped as the original is.
+
+    Parameters
+    ----------
+    n_blocks : int
+        1 to 7; filters double from block to block, starting at `base_filters`.
+    dropout : float in [0, 1), optional
+        The same rate in every block; by default the original's, which rises from .1 to .3.
+    input_size : int
+        Height and width in pixels of the training crops, a multiple of 2 ** `n_blocks`.
+    **training
+        Any of `TrainingParameters`; the original's values where not given.
+
+    Raises
+    ------
+    SettingsError
+        If the result cannot be built.
+    """
+    rates = [
+        min(0.1 * math.ceil(k / 2), 0.3) if dropout is None else dropout
+        for k in range(1, n_blocks + 2)
+    ]
+    blocks = [
+        dict(dropout_rate=float(r), filter_size=base_filters * 2**k) for k, r in enumerate(rates)
+    ]
+    conv = ConvParams().model_dump()
+    encoder = {f"encoder_block_{k}": blocks[k - 1] for k in range(1, n_blocks + 1)}
+    decoder = {
+        f"decoder_block_{k}": blocks[n_blocks - k]
+        | {"concatenate_layer": f"encoder_block_{n_blocks + 1 - k}"}
+        for k in range(1, n_blocks + 1)
+    }
+    values = {
+        "data_set_location": data_set_location,
+        "training_configuration": {
+            "enable_training": True,
+            "training_parameters": ORIGINAL_TRAINING | training,
+            "call_backs_conf": ORIGINAL_CALLBACKS,
+        },
+        "model_structure": {
+            "encoder_params": {"general_conv_params": conv, "changing_conv_params": encoder},
+            "bottle_neck_params": {"general_conv_params": conv, "changing_conv_params": blocks[-1]},
+            "decoder_params": {
+                "general_conv_params": conv,
+                "general_transpose_conv_params": TransposeConvParams().model_dump(),
+                "changing_conv_params": decoder,
+            },
+            "input_params": {"height": input_size, "width": input_size},
+        },
+    }  # fmt: skip
+    return parse_settings(json.dumps(values), source=f"generated settings ({n_blocks} blocks)")
+
+
+def main() -> None:
+    """Write a settings file for a chosen number of blocks: `python -m helpers.settings --help`."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.settings", description=main.__doc__)
+    parser.add_argument("output", help="the file to write, e.g. settings/mine.json")
+    parser.add_argument("--blocks", type=int, default=5, help="encoder blocks, 1 to 7")
+    parser.add_argument("--filters", type=int, default=16, help="filters of the first block")
+    parser.add_argument("--dropout", type=float, help="one rate for all blocks, 0 to below 1")
+    parser.add_argument("--size", type=int, default=256, help="crop height and width in pixels")
+    given = parser.parse_args()
+    try:
+        settings = generate_settings(
+            given.blocks, base_filters=given.filters, dropout=given.dropout, input_size=given.size
+        )
+    except SettingsError as error:
+        parser.exit(1, f"{error}\n")
+    print(f"wrote {write_settings(settings, given.output)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Split images into training, validation and test without leaks.
+
+Tiles of one field of view share nuclei, stain, focus and illumination. A network tested on the
+sibling of a training tile is tested on something that it has seen. So the tiles are found from
+their pixels, images joined by a seam form a group, and a group stays whole on one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from helpers.seams import find_copies, find_seams
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Group number of every image; tiles of one field of view, and copies, share a number.
+
+    Parameters
+    ----------
+    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
+        May be memory-mapped: only the lines along the edges are read, and whole images only where
+        two may be copies of one another.
+
+    Returns
+    -------
+    (n,) array of int64
+        Numbered from 0 in order of first appearance. An image without siblings has its own number.
+
+    See Also
+    --------
+    helpers.seams.find_seams : the links from which the groups are made.
+
+    Examples
+    --------
+    >>> field = np.random.default_rng(0).normal(0, 1, (128, 128)).cumsum(0).cumsum(1)
+    >>> field = np.uint8(255 * (field - field.min()) / np.ptp(field))
+    >>> other = np.random.default_rng(1).integers(0, 256, (128, 64), dtype=np.uint8)
+    >>> find_groups([field[:, :64], other, field[:, 64:]])
+    array([0, 1, 0])
+    """
+    seams = find_seams(images)
+    copies = find_copies(images)
+    first = np.concatenate([seams["i"].to_numpy(int), copies["i"].to_numpy(int)])
+    second = np.concatenate([seams["j"].to_numpy(int), copies["j"].to_numpy(int)])
+    n = len(images)
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
+    return _number_by_appearance(connected_components(links, directed=False)[1])
+
+
+def split_by_group(
+    groups: np.ndarray,
+    *,
+    test_ratio: float,
+    validation_ratio: float,
+    seed: int,
+    strata: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Side of every image, "train", "validation" or "test"; a group is never divided.
+
+    Parameters
+    ----------
+    groups : (n,) array of int
+        From `find_groups`.
+    test_ratio : float
+        Share of all images for the test side, at least 0 and below 1.
+    validation_ratio : float
+        Share *of the images that remain after the test side is taken*, at least 0 and below 1: the
+        meaning of `validation_split_ratio` in the settings file.
+    seed : int
+        The same groups, strata and seed give the same split.
+    strata : (n,) sequence of str, optional
+        Kind of every image. A group counts as its most common kind (the first in alphabetical
+        order among equals). A kind of two groups or more is on the training and the test side, a
+        kind of three or more also on the validation side, where the ratios are above 0. A kind
+        of a single group stays in training, unless a side would stay empty.
+
+    Returns
+    -------
+    (n,) array of str
+        Images are counted, not groups. The shares are met as closely as whole groups allow;
+        a ratio above 0 gives at least one group, and with strata one of every kind that can
+        spare it, even if that is more than the ratio asks for.
+
+    Raises
+    ------
+    ValueError
+        If a ratio is outside its range, the lengths differ, or there are too few groups.
+    """
+    groups = np.asarray(groups)
+    for name, ratio in (("test_ratio", test_ratio), ("validation_ratio", validation_ratio)):
+        _check_ratio(name, ratio)
+    if strata is not None and len(strata) != len(groups):
+        raise ValueError(
+            f"`strata` has {len(strata)} entries for {len(groups)} images; give one kind an image"
+        )
+    wanted = [1, *(ratio > 0 for ratio in (test_ratio, validation_ratio))]
+    if len(np.unique(groups)) < sum(wanted):
+        raise ValueError(
+            f"`groups` holds {len(np.unique(groups))} group(s), too few for {sum(wanted)} sides "
+            "of a split; try a ratio of 0, or add images of other fields of view"
+        )
+    table = _describe_groups(groups, strata)
+    rng = np.random.default_rng(seed)
+    table["side"] = "train"
+    # Leave two groups of a kind when validation is still to come, one otherwise.
+    _assign(table, "test", test_ratio, spare=1 + (validation_ratio > 0), rng=rng)
+    _assign(table, "validation", validation_ratio, spare=1, rng=rng)
+    return table["side"].loc[groups].to_numpy(dtype="<U10")
+
+
+def random_split(
+    n_images: int, *, test_ratio: float, validation_ratio: float = 0.0, seed: int
+) -> np.ndarray:
+    """Side of every image, drawn at random without regard to groups: only for the comparison.
+
+    Ratios as in `split_by_group`. Returns an (n_images,) array of str.
+    """
+    _check_ratio("test_ratio", test_ratio)
+    _check_ratio("validation_ratio", validation_ratio)
+    n_test = round(test_ratio * n_images)
+    n_validation = round(validation_ratio * (n_images - n_test))
+    split = np.full(n_images, "train", dtype="<U10")
+    order = np.random.default_rng(seed).permutation(n_images)
+    split[order[:n_test]] = "test"
+    split[order[n_test : n_test + n_validation]] = "validation"
+    return split
+
+
+def leaking_share(split: np.ndarray, groups: np.ndarray) -> float:
+    """Share, 0 to 1, of the test images that have a sibling in training; 0 without test images.
+
+    Parameters
+    ----------
+    split : (n,) array of "train", "validation" or "test"
+    groups : (n,) array of int
+
+    Examples
+    --------
+    >>> leaking_share(["train", "test", "test", "test"], [7, 7, 8, 8])
+    0.3333333333333333
+    """
+    split, groups = np.asarray(split), np.asarray(groups)
+    in_test = split == "test"
+    if not in_test.any():
+        return 0.0
+    return float(np.isin(groups[in_test], groups[split == "train"]).mean())
+
+
+def _number_by_appearance(labels: np.ndarray) -> np.ndarray:
+    """Return the same partition, numbered from 0 in order of first appearance."""
+    return pd.factorize(labels)[0].astype(np.int64)
+
+
+def _check_ratio(name: str, ratio: float) -> None:
+    if not 0 <= ratio < 1:
+        raise ValueError(f"`{name}` (={ratio}) must be at least 0 and below 1; try 0.1")
+
+
+def _describe_groups(groups: np.ndarray, strata: Sequence[str] | None) -> pd.DataFrame:
+    """Return the number of images and the most common kind of every group, a row a group."""
+    kinds = np.full(len(groups), "all") if strata is None else np.asarray(strata, dtype=str)
+    images = pd.DataFrame({"group": groups, "kind": kinds})
+    by_group = images.groupby("group")["kind"]
+    most_common = by_group.agg(lambda kind: kind.mode().iloc[0])
+    return pd.DataFrame({"n_images": by_group.size(), "kind": most_common})
+
+
+def _assign(
+    table: pd.DataFrame, side: str, ratio: float, *, spare: int, rng: np.random.Generator
+) -> None:
+    """Move groups of `table` from training to `side`, kind by kind, the smallest kind first.
+
+    What a kind gives too much or too little, the next one makes good, so the errors do not add
+    up. At least one group of every kind stays in training, `spare` if the kind has enough.
+    """
+    if ratio == 0:
+        return
+    free = table[table["side"] == "train"]
+    owed = 0.0
+    sizes = free.groupby("kind")["n_images"].sum()
+    for kind in sizes.sort_values(kind="stable").index:
+        of_kind = free[free["kind"] == kind]["n_images"]
+        most = min(len(of_kind) - 1, max(len(of_kind) - spare, 1))
+        owed += ratio * sizes[kind]
+        taken = _draw(of_kind, owed, most, rng)
+        table.loc[taken, "side"] = side
+        owed -= of_kind.loc[taken].sum()
+    if not (table["side"] == side).any():
+        taken = (free["n_images"] - ratio * sizes.sum()).abs().idxmin()
+        table.loc[taken, "side"] = side
+
+
+def _draw(n_images: pd.Series, wanted: float, most: int, rng: np.random.Generator) -> list:
+    """Draw up to `most` groups in random order, of about `wanted` images together."""
+    taken, left = [], wanted
+    order = rng.permutation(n_images.index.to_numpy())
+    for group in order:
+        # Half a group too many is as near as half a group too few.
+        if len(taken) < most and n_images[group] / 2 <= left:
+            taken.append(group)
+            left -= n_images[group]
+    if not taken and most > 0:
+        taken.append(n_images.loc[order].idxmin())
+    return taken

@@ -1,0 +1,265 @@
+"""Training: compiled, watched, saved after every epoch, and resumed with nothing lost."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm.keras import TqdmCallback
+
+from helpers.archives import load_model, read_arrays, read_settings, read_state, save_network
+from helpers.batches import Batches
+from helpers.devices import Device, choose_device
+from helpers.losses import build_loss, build_metrics
+from helpers.run_folder import RunFolder
+from helpers.settings import Settings, write_settings
+from helpers.unet import build_unet
+
+CHECKPOINT = "checkpoint.keras"
+MAY_CHANGE = ("epoch_num", "precision")
+"""Training parameters that may differ when a training goes on: how far, and how fast."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot start, go on or be trusted."""
+
+
+def train(
+    run: RunFolder,
+    settings: Settings,
+    train_set: tuple[Sequence[NDArray], Sequence[NDArray]],
+    validation_set: tuple[Sequence[NDArray], Sequence[NDArray]] | None = None,
+    *,
+    data_key: str = "",
+    device: Device | None = None,
+) -> pd.DataFrame:
+    """Train the network of `settings`, or go on from the run's last epoch, and return the history.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets `checkpoint.keras` after every epoch and, in the end, `network.keras`, `history.csv`
+        and `settings.json`. A run that is finished is not trained again.
+    train_set, validation_set : (images, labels)
+        As `helpers.batches.Batches` takes them.
+    data_key : str
+        Names the images (see `fingerprint`); a checkpoint trained on others is refused.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an epoch: epoch (from 1), seconds, learning_rate, loss, iou, val_loss, val_iou.
+
+    Raises
+    ------
+    TrainingError
+        If the run's checkpoint belongs to other settings or images, if `enable_training` is false
+        and there is no saved network, or if the loss is no number any more.
+    """
+    if not settings.training_configuration.enable_training:
+        run.require("network.keras")
+        return run.read_csv("history.csv")
+    device = device or choose_device(settings)
+    model, state = start_or_resume(run, settings, data_key, device)
+    if not state["finished"]:
+        _fit(run, settings, model, state, train_set, validation_set)
+    history = pd.DataFrame(state["history"])
+    _save_results(run, settings, model, history)
+    return history
+
+
+def fingerprint(train_ids: Sequence[str], validation_ids: Sequence[str]) -> str:
+    """Return a text that names a split: other images, or others held back, give another text."""
+    sides = json.dumps([list(train_ids), list(validation_ids)])
+    return hashlib.sha256(sides.encode()).hexdigest()
+
+
+def start_or_resume(run: RunFolder, settings: Settings, data_key: str, device: Device):
+    """Return (compiled model, state): new ones, or those of the run's last finished epoch."""
+    keras.utils.set_random_seed(settings.training.seed)
+    model = compile_network(build_unet(settings, precision=device.precision), settings)
+    file = run.file(CHECKPOINT)
+    if not file.exists():
+        return model, {"data_key": data_key, "finished": False, "history": [], "callbacks": {}}
+    state = read_state(file)
+    _check_same(run, settings, read_settings(file), data_key, state["data_key"])
+    if state["finished"] and state["stopped_early"] is False:
+        state["finished"] = len(state["history"]) >= settings.training.epoch_num
+    return load_model(file), state
+
+
+def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
+    """Return `model` compiled with Adam and the settings' loss; XLA is slower on CPUs, so off."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(settings.training.learning_rate),
+        loss=build_loss(settings.training.loss),
+        metrics=build_metrics(),
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    )
+    return model
+
+
+def build_callbacks(run: RunFolder, settings: Settings) -> list[keras.callbacks.Callback]:
+    """Return the Keras callbacks that the settings name; files they write stay in the run's folder.
+
+    Raises
+    ------
+    TrainingError
+        If Keras refuses a callback's arguments.
+    """
+    callbacks = []
+    for name, arguments in settings.training_configuration.call_backs_conf.items():
+        paths = {k: str(run.file(v)) for k, v in arguments.items() if k in ("filename", "filepath")}
+        try:
+            callbacks.append(getattr(keras.callbacks, name)(**{**arguments, **paths}))
+        except (TypeError, ValueError) as error:
+            raise TrainingError(
+                f"call_backs_conf.{name}: {error}; correct the settings file"
+            ) from error
+    return callbacks
+
+
+def _fit(run, settings, model, state, train_set, validation_set):
+    run.path.mkdir(parents=True, exist_ok=True)
+    batches = Batches(*train_set, settings)
+    validation = Batches(*validation_set, settings, augment=False) if validation_set else None
+    named = build_callbacks(run, settings)
+    checkpoint = Checkpoint(run, settings, state, named, batches)
+    progress = TqdmCallback(verbose=1, leave=False)
+    model.fit(
+        batches,
+        validation_data=validation,
+        initial_epoch=len(state["history"]),
+        shuffle=False,
+        epochs=settings.training.epoch_num,
+        callbacks=[progress, *named, checkpoint],
+        verbose=0,
+    )
+    checkpoint.finish()
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Says one line an epoch and saves everything that the next epoch depends on.
+
+    The network, the optimizer, the history and the state of the other
+    callbacks go into one file, written whole or not at all.
+    """
+
+    def __init__(
+        self, run: RunFolder, settings: Settings, state: dict, others: Sequence, batches: Batches
+    ):
+        super().__init__()
+        self.run, self.settings, self.state = run, settings, state
+        self.others, self.batches = others, batches
+        file = run.file(CHECKPOINT)
+        self.best_weights = read_arrays(file) if file.exists() else []
+
+    def on_train_begin(self, logs=None):
+        """Give the other callbacks back what they knew; they have just forgotten it."""
+        for callback in self.others:
+            for name, value in self.state["callbacks"].get(type(callback).__name__, {}).items():
+                setattr(callback, name, value)
+            if getattr(callback, "restore_best_weights", False) and self.best_weights:
+                callback.best_weights = self.best_weights
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Let batches and dropout follow from the seed and the epoch; start the epoch's clock."""
+        self.batches.epoch = epoch
+        for place, layer in enumerate(_dropouts(self.model)):
+            rng = np.random.default_rng([self.settings.training.seed, epoch, place])
+            layer.seed_generator.state.assign(rng.integers(2**31, size=2, dtype=np.uint32))
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Append to the history, say the line, save."""
+        if not all(value == value and abs(value) != float("inf") for value in logs.values()):
+            kept = f"{self.run}/{CHECKPOINT} holds epoch {epoch}" if epoch else "nothing was saved"
+            raise TrainingError(
+                f"the loss is no number any more in epoch {epoch + 1}; {kept}. "
+                f"Lower learning_rate (={self.settings.training.learning_rate}) or check the images"
+            )
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self._start, 2)}
+        row |= {"learning_rate": rate} | {name: float(value) for name, value in logs.items()}
+        self.state["history"].append(row)
+        self.state["callbacks"] = {type(c).__name__: _state_of(c) for c in self.others}
+        print(_line(row, self.settings.training.epoch_num), flush=True)
+        self.save()
+
+    def finish(self):
+        """Note that nothing is left to do."""
+        n_epochs = len(self.state["history"])
+        self.state |= {
+            "finished": True,
+            "stopped_early": n_epochs < self.settings.training.epoch_num,
+        }
+        self.save()
+
+    def save(self):
+        """Write the checkpoint, whole or not at all."""
+        best = _best_weights(self.others)
+
+        def write(part: Path) -> None:
+            save_network(self.model, part, self.settings, state=self.state, arrays=best)
+
+        self.run.write(CHECKPOINT, write)
+
+
+def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    return [layer for layer in dropouts if layer.rate > 0]
+
+
+def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Return the numbers and texts that a callback remembers between epochs."""
+    values = {name: value for name, value in vars(callback).items() if not name.startswith("_")}
+    values = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    return {k: v for k, v in values.items() if v is None or isinstance(v, bool | int | float | str)}
+
+
+def _best_weights(callbacks: Sequence[keras.callbacks.Callback]) -> list[NDArray]:
+    """Return the weights that EarlyStopping keeps to restore at the end, if it does."""
+    return next((c.best_weights for c in callbacks if getattr(c, "best_weights", None)), [])
+
+
+def _line(row: dict[str, float], n_epochs: int) -> str:
+    shown = {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
+    numbers = " · ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    return f"epoch {row['epoch']:3d}/{n_epochs} · {row['seconds']:.0f} s · {numbers}"
+
+
+def _check_same(run, settings, saved_settings, data_key, saved_key):
+    def essence(which: Settings) -> str:
+        values = which.model_dump(mode="json")
+        values.pop("schema_location"), values.pop("data_set_location")
+        values["training_configuration"].pop("enable_training")
+        for name in MAY_CHANGE:
+            values["training_configuration"]["training_parameters"].pop(name)
+        return json.dumps(values, sort_keys=True)
+
+    other_settings = essence(settings) != essence(saved_settings)
+    if other_settings or data_key != saved_key:
+        differs = "settings" if other_settings else "images or another split"
+        raise TrainingError(
+            f"{run}/{CHECKPOINT} was trained with other {differs}; give another run, "
+            f"or delete {run} to start anew"
+        )
+
+
+def _save_results(
+    run: RunFolder, settings: Settings, model: keras.Model, history: pd.DataFrame
+) -> None:
+    def save_without_optimizer(part: Path) -> None:
+        network = build_unet(settings)
+        network.set_weights(model.get_weights())
+        save_network(network, part, settings)
+
+    run.write("network.keras", save_without_optimizer)
+    run.write_csv("history.csv", history)
+    run.write("settings.json", lambda part: write_settings(settings, part))

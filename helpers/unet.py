@@ -1,0 +1,82 @@
+"""The U-Net, built block by block from its settings.
+
+Ronneberger, Fischer and Brox (2015), doi:10.1007/978-3-319-24574-4_28, with dropout between the
+two convolutions of a block and zero-padded convolutions, so that the mask has the input's size.
+"""
+
+import keras
+from keras import layers
+
+from helpers.settings import Settings
+
+
+def build_unet(
+    settings: Settings, *, free_size: bool = False, precision: str = "float32"
+) -> keras.Model:
+    """Return the untrained network that `settings` describe.
+
+    Parameters
+    ----------
+    settings : Settings
+        As `load_settings` returns them.
+    free_size : bool
+        True leaves height and width open, for prediction on images of any size that is a multiple
+        of `settings.model_structure.size_multiple`; the weights are the same.
+    precision : str
+        A Keras dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
+
+    Returns
+    -------
+    keras.Model
+        Takes (batch, height, width, channels) float32, gives (batch, height, width, 1) float32
+        probabilities in 0..1. Layers are named by block and role, e.g. `encoder_block_1_conv_2`.
+    """
+    structure = settings.model_structure
+    size = structure.input_params
+    height, width = (None, None) if free_size else (size.height, size.width)
+    policy = keras.DTypePolicy(precision)
+    inputs = keras.Input((height, width, size.channels), name="image")
+
+    x, skips = _encode(inputs, structure, policy)
+    bottleneck = structure.bottle_neck_params
+    x = _convolve(
+        x, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params, policy
+    )
+    x = _decode(x, skips, structure, policy)
+    outputs = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)
+    return keras.Model(inputs, outputs, name="unet")
+
+
+def _encode(x, structure, policy):
+    """Return the lowest feature map and, by block name, the map that each block hands across."""
+    params = structure.encoder_params
+    skips = {}
+    for name, block in structure.encoder_blocks:
+        skips[name] = _convolve(x, name, block, params.general_conv_params, policy)
+        x = layers.MaxPooling2D(params.max_pool_size, dtype=policy, name=f"{name}_pool")(
+            skips[name]
+        )
+    return x, skips
+
+
+def _decode(x, skips, structure, policy):
+    """Return the feature map at full size."""
+    params = structure.decoder_params
+    transpose = params.general_transpose_conv_params.model_dump()
+    for name, block in structure.decoder_blocks:
+        x = layers.Conv2DTranspose(block.filter_size, **transpose, dtype=policy, name=f"{name}_up")(
+            x
+        )
+        if block.concatenate_layer is not None:
+            joined = [skips[block.concatenate_layer], x]
+            x = layers.Concatenate(dtype=policy, name=f"{name}_concatenate")(joined)
+        x = _convolve(x, name, block, params.general_conv_params, policy)
+    return x
+
+
+def _convolve(x, name, block, general, policy):
+    """Return `x` after convolution, dropout, convolution."""
+    conv = {**general.model_dump(), "filters": block.filter_size, "dtype": policy}
+    x = layers.Conv2D(**conv, name=f"{name}_conv_1")(x)
+    x = layers.Dropout(block.dropout_rate, dtype=policy, name=f"{name}_dropout")(x)
+    return layers.Conv2D(**conv, name=f"{name}_conv_2")(x)

@@ -1,0 +1,67 @@
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.paths import ROOT
+
+
+@pytest.fixture(scope="session")
+def dsb2018() -> Path:
+    """Folder with the real images of the Data Science Bowl, which the repository does not hold."""
+    folder = ROOT.parent / "shared" / "dsb2018"
+    if not (folder / "stage1_train.zip").is_file():
+        pytest.skip("real images (BBBC038) are not at ../shared/dsb2018")
+    return folder
+
+
+def png(array) -> bytes:
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(array)).save(file, "PNG")
+    return file.getvalue()
+
+
+def box(top, left, height, width, shape=(24, 32), value=255):
+    """A mask, as an array, with one rectangle."""
+    mask = np.zeros(shape, np.uint8)
+    mask[top : top + height, left : left + width] = value
+    return mask
+
+
+def some_image(number=0, shape=(24, 32)):
+    """A gray image that differs with `number`."""
+    return np.random.default_rng(number).integers(0, 200, shape, dtype=np.uint8)
+
+
+def files_of(name, image, masks=(), folder=""):
+    """The files of one image in the layout <id>/images|masks, bytes by name."""
+    files = {f"{folder}{name}/images/{name}.png": image if isinstance(image, bytes) else png(image)}
+    for number, mask in enumerate(masks):
+        content = mask if isinstance(mask, bytes) else png(mask)
+        files[f"{folder}{name}/masks/{number:02d}.png"] = content
+    return files
+
+
+@pytest.fixture
+def write_set(tmp_path):
+    """Write files (bytes by name) as a folder or as a zip archive, and return its path."""
+
+    def write(files, name="images", *, packed=False):
+        path = tmp_path / "sets" / (f"{name}.zip" if packed else name)
+        path.parent.mkdir(exist_ok=True)
+        if packed:
+            with zipfile.ZipFile(path, "w") as archive:
+                for inner, content in files.items():
+                    archive.writestr(inner, content)
+            return path
+        path.mkdir()
+        for inner, content in files.items():
+            (path / inner).parent.mkdir(parents=True, exist_ok=True)
+            (path / inner).write_bytes(content)
+        return path
+
+    return write

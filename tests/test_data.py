@@ -1,0 +1,531 @@
+import io
+import pickle
+import struct
+import time
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import box, files_of, png, some_image
+from PIL import Image
+
+from helpers import cache, data, layout
+from helpers.data import read_data_set
+from helpers.faults import GRAVE, NOTED, DataFaultError, summarise_faults
+from helpers.image_files import read_labels
+from helpers.png16 import read_png16
+from helpers.reading import read_image, read_mask
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read_data_set` with a cache of the test's own."""
+
+    def read_here(location, **options):
+        return read_data_set(location, cache_dir=tmp_path / "cache", **options)
+
+    return read_here
+
+
+def two_images(folder=""):
+    masks = [box(0, 0, 4, 5), box(10, 10, 3, 3)]
+    return files_of("a", some_image(1), masks, folder) | files_of(
+        "b", some_image(2), [box(5, 5, 2, 2)], folder
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("enclosing", ["", "outer/"])
+@pytest.mark.parametrize("train, test", [("train/", "test/"), ("stage1_train/", "stage1_test/")])
+def test_layouts_with_both_parts(read, write_set, packed, enclosing, train, test):
+    files = two_images(enclosing + train) | files_of("c", some_image(3), (), enclosing + test)
+    found = read(write_set(files, packed=packed))
+    assert found.ids == ["a", "b", "c"]
+    assert found.table["part"].tolist() == ["train", "train", "test"]
+    assert found.table["n_nuclei"].tolist() == [2, 1, 0]
+    assert found.table["labelled"].tolist() == [True, True, False]
+    assert found.labels[2] is None
+    assert found.faults.empty
+    np.testing.assert_array_equal(found.images[0], some_image(1))
+    np.testing.assert_array_equal(
+        found.labels[0], box(0, 0, 4, 5, value=1) + box(10, 10, 3, 3, value=2)
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_layout_without_parts(read, write_set, packed):
+    assert set(read(write_set(two_images(), packed=packed)).table["part"]) == {"train"}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_without_any_masks_are_for_prediction(read, write_set, packed):
+    found = read(write_set(files_of("a", some_image()), packed=packed))
+    assert found.table["part"].tolist() == ["test"]
+    assert len(found.labelled) == 0
+
+
+def test_the_location_can_be_one_part(read, write_set):
+    files = files_of("a", some_image())
+    assert read(write_set(files, "stage1_test", packed=True)).table["part"].tolist() == ["test"]
+    with pytest.raises(DataFaultError, match="no masks"):
+        read(write_set(files, "stage1_train"))
+
+
+def test_a_folder_with_the_downloaded_archives(read, write_set):
+    train = write_set(two_images(), "stage1_train", packed=True)
+    write_set(files_of("c", some_image(3)), "stage1_test", packed=True)
+    write_set(two_images(), "sample")
+    found = read(train.parent)
+    assert found.table["part"].tolist() == ["train", "train", "test"]
+    write_set(two_images(), "stage1_train")
+    with pytest.raises(ValueError, match=r"holds both stage1_train/ and stage1_train\.zip"):
+        read(train.parent)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_of_the_system_are_passed_over_and_others_noted(read, write_set, packed):
+    files = two_images() | {
+        ".DS_Store": b"x",
+        "a/.DS_Store": b"x",
+        "a/masks/.DS_Store": b"x",
+        "a/images/Thumbs.db": b"x",
+        "__MACOSX/a/images/._a.png": b"x",
+        "stage1_train_labels.csv": b"x",
+    }
+    found = read(write_set(files, packed=packed))
+    assert found.ids == ["a", "b"]
+    assert found.faults["detail"].tolist() == ["stage1_train_labels.csv"]
+    assert found.faults["action"].tolist() == ["not read"]
+
+
+def test_wrong_locations_say_what_is_allowed(read, write_set, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*does not exist(.|\n)*stage1_train/<id>"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"found 1 files, at its top 'notes.txt'(.|\n)*train/<id>"):
+        read(write_set({"notes.txt": b"x"}, "other"))
+    with pytest.raises(ValueError, match="not a zip archive or is damaged"):
+        read(write_set({"notes.txt": b"x"}, "text") / "notes.txt")
+    with pytest.raises(ValueError, match="holds 2 data sets, in 'one', 'two'"):
+        read(write_set(two_images("one/") | two_images("two/"), "several"))
+    with pytest.raises(ValueError, match='must be "refuse" or "skip"'):
+        read(tmp_path, faults="ignore")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a/images/a.png",
+        "/a/images/a.png",
+        "C:/a/images/a.png",
+        "a/../../b/images/x.png",
+        "..\\a\\images\\a.png",
+    ],
+)
+def test_unsafe_names_in_an_archive_are_refused(read, write_set, name):
+    with pytest.raises(ValueError, match="unsafe name"):
+        read(write_set({name: b""}, packed=True))
+
+
+def test_a_name_twice_in_an_archive_is_refused(read, write_set):
+    path = write_set(two_images(), packed=True)
+    with layout.zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("a/images/a.png", png(some_image()))
+    with pytest.raises(ValueError, match="twice"):
+        read(path)
+
+
+GOOD = files_of("good", some_image(100), [box(0, 0, 4, 4)])
+GRAVE_CASES = {
+    "no image file": {"bad/masks/0.png": png(box(0, 0, 2, 2))},
+    "several image files": files_of("bad", some_image(1), [box(0, 0, 2, 2)])
+    | {"bad/images/other.png": png(some_image(2))},
+    "unreadable image": files_of("bad", png(some_image(1))[:60], [box(0, 0, 2, 2)]),
+    "no masks": files_of("bad", some_image(1)),
+    "unreadable mask": files_of("bad", some_image(1), [b"", b"text", box(0, 0, 2, 2)]),
+    "mask of another size": files_of("bad", some_image(1), [box(0, 0, 2, 2, shape=(24, 31))]),
+    "overlapping masks": files_of("bad", some_image(1), [box(0, 0, 4, 4), box(2, 0, 4, 4)]),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("fault", GRAVE_CASES)
+def test_grave_faults_are_refused_or_skipped(read, write_set, fault, packed):
+    path = write_set(GOOD | GRAVE_CASES[fault], packed=packed)
+    with pytest.raises(DataFaultError, match=rf"1 of 2 images (.|\n)*{fault}(.|\n)*skip") as caught:
+        read(path)
+    assert caught.value.faults["action"].tolist() == ["refused"]
+    with pytest.warns(UserWarning, match=f"1 of 2 images .* skipped .*{fault}"):
+        found = read(path, faults="skip")
+    assert found.ids == ["good"]
+    row = found.faults.iloc[0]
+    assert (row["fault"], row["id"], row["action"]) == (fault, "bad", "skipped")
+    assert row["count"] == {
+        "unreadable mask": 2,
+        "several image files": 2,
+        "overlapping masks": 8,
+        "no image file": 0,
+    }.get(fault, 1)
+
+
+def test_empty_folders_are_images_without_a_file(read, write_set):
+    path = write_set(GOOD)
+    (path / "bare").mkdir()
+    (path / "half" / "images").mkdir(parents=True)
+    with pytest.raises(DataFaultError) as caught:
+        read(path)
+    assert caught.value.faults["id"].tolist() == ["bare", "half"]
+    assert set(caught.value.faults["fault"]) == {"no image file"}
+
+
+def test_an_id_in_both_parts_counts_once(read, write_set):
+    files = two_images("train/") | files_of("a", some_image(9), (), "test/")
+    path = write_set(files)
+    with pytest.raises(DataFaultError, match="duplicate id"):
+        read(path)
+    with pytest.warns(UserWarning, match="duplicate id"):
+        found = read(path, faults="skip")
+    assert found.table["part"].tolist() == ["train", "train"]
+    assert found.faults["detail"].tolist() == ["in train and in test"]
+
+
+def test_nothing_left_is_refused_even_when_skipping(read, write_set):
+    with pytest.raises(DataFaultError, match="1 of 1 images"):
+        read(write_set(files_of("a", b"no image", [box(0, 0, 2, 2)])), faults="skip")
+
+
+def test_small_faults_are_noted_and_kept(read, write_set):
+    several_values = box(12, 0, 6, 6) - box(12, 0, 3, 3, value=100)
+    masks = [
+        box(0, 0, 6, 6),
+        box(0, 0, 0, 0),
+        box(5, 5, 6, 6),
+        several_values,
+        box(20, 20, 2, 2),
+        box(20, 20, 2, 2),
+    ]
+    rgba = np.dstack([some_image(1)] * 3 + [np.full((24, 32), 255, np.uint8)])
+    rgba[0, :3, 3] = 7
+    files = files_of("a", rgba, masks) | files_of("b", some_image(1), [box(0, 0, 2, 2)])
+    found = read(write_set(files))
+    noted = found.faults.set_index("fault")
+    assert set(noted.index) == set(NOTED) - {"file not in the layout"}
+    assert set(noted["action"]) == {"kept"}
+    assert noted.loc["small overlap", "count"] == 1 + 4
+    assert noted.loc["transparent pixels", "count"] == 3
+    assert noted.loc["identical pixels", ["id", "detail"]].tolist() == ["b", "same as a"]
+    assert noted.loc["empty mask", "detail"].endswith("a/masks/01.png")
+    assert found.table["n_nuclei"].tolist() == [4, 1]
+    labels = found.labels[0]
+    assert labels[5, 5] == 2  # the later mask
+    assert np.unique(labels).tolist() == [0, 1, 2, 3, 4]
+    assert summarise_faults(found.faults)["images"].tolist() == [1] * 6
+
+
+def test_every_fault_has_one_grade():
+    assert not set(GRAVE) & set(NOTED)
+
+
+def test_masks_are_numbered_by_file_name_not_by_their_order_in_the_archive(read, write_set):
+    masks = {f"a/masks/{name}.png": png(box(row, 0, 1, 3)) for row, name in enumerate("cab")}
+    found = read(write_set({"a/images/a.png": png(some_image())} | masks, packed=True))
+    assert found.labels[0][:3, 0].tolist() == [3, 1, 2]
+
+
+def test_images_are_read_only_and_labels_are_copies(read, write_set):
+    found = read(write_set(two_images()))
+    with pytest.raises(ValueError, match="read-only"):
+        found.images[0][0, 0] = 1
+    found.labels[0][:] = 0
+    assert found.labels[0].max() == 2
+    assert found.labels[0].dtype == np.int32
+
+
+def test_select_and_sequences(read, write_set):
+    found = read(write_set(two_images("train/") | files_of("c", some_image(3), (), "test/")))
+    assert found.select([2, 0]).ids == ["c", "a"]
+    assert found.select(found.table["n_nuclei"] == 1).ids == ["b"]
+    assert found.labelled.ids == ["a", "b"]
+    assert len(found.select([])) == len(found.select([]).images) == 0
+    assert [image.shape for image in found.images[1:]] == [(24, 32), (24, 32)]
+    np.testing.assert_array_equal(found.images[-1], some_image(3))
+    with pytest.raises(IndexError):
+        found.images[3]
+    with pytest.raises(ValueError, match=r"must be \(3,\)"):
+        found.select([True, False])
+
+
+def test_a_data_set_can_be_pickled_small(read, write_set):
+    found = read(write_set(files_of("a", some_image(1, (300, 300)), [box(0, 0, 2, 2, (300, 300))])))
+    found.images[0]
+    pickled = pickle.dumps(found)
+    assert len(pickled) < 20_000
+    np.testing.assert_array_equal(pickle.loads(pickled).images[0], found.images[0])
+
+
+# The cache
+
+
+def count_reads(monkeypatch):
+    calls = []
+    original = data.read_entry
+    monkeypatch.setattr(data, "read_entry", lambda *a: calls.append(a) or original(*a))
+    return calls
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_second_read_takes_the_cache_with_its_faults(read, write_set, monkeypatch, packed):
+    path = write_set(two_images() | {"notes.txt": b"x"}, packed=packed)
+    calls = count_reads(monkeypatch)
+    first, second = read(path), read(path)
+    assert len(calls) == 2
+    assert first.key == second.key
+    assert first.table.equals(second.table)
+    assert first.faults.equals(second.faults)
+    np.testing.assert_array_equal(first.labels[0], second.labels[0])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_changed_file_is_read_again(read, write_set, tmp_path, packed):
+    files = two_images()
+    path = write_set(files, packed=packed)
+    before = read(path)
+    if packed:
+        path = write_set(files | files_of("b", some_image(5), [box(5, 5, 2, 2)]), packed=True)
+    else:
+        time.sleep(0.01)
+        (path / "b/images/b.png").write_bytes(png(some_image(5)))
+    after = read(path)
+    assert before.key != after.key
+    np.testing.assert_array_equal(after.images[1], some_image(5))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "longer", "index cut", "index flip", "gone"])
+def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, damage):
+    path = write_set(two_images())
+    read(path)
+    (flat,) = (tmp_path / "cache").glob("*.pixels")
+    (index,) = (tmp_path / "cache").glob("*.json")
+    target = index if damage.startswith("index") else flat
+    raw = bytearray(target.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    changed = {"cut": raw[:-64], "flip": raw, "longer": raw + b"0"}
+    target.write_bytes(changed.get(damage.split()[-1], b""))
+    if damage == "gone":
+        flat.unlink()
+    calls = count_reads(monkeypatch)
+    np.testing.assert_array_equal(read(path).images[0], some_image(1))
+    assert len(calls) == 2
+    read(path)
+    assert len(calls) == 2
+
+
+def test_another_version_of_the_cache_is_not_read(read, write_set, monkeypatch):
+    path = write_set(two_images())
+    before = read(path).key
+    monkeypatch.setattr(cache, "CACHE_VERSION", cache.CACHE_VERSION + 1)
+    assert read(path).key != before
+
+
+def test_an_interrupted_read_leaves_nothing(read, write_set, monkeypatch, tmp_path):
+    path = write_set(two_images())
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "read_entry", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            read(path)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(read(path)) == 2
+
+
+# Files
+
+
+def write_png16(pixels, filters):
+    """A 16-bit PNG whose rows use these filters in turn, by the formulas of the specification."""
+    height, width, channels = pixels.shape
+    step = 2 * channels
+    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1).astype(int)
+    padded = np.pad(rows, ((1, 0), (step, 0)))
+    up, left, corner = padded[:-1, step:], padded[1:, :-step], padded[:-1, :-step]
+    guess = left + up - corner
+    to_left, to_up, to_corner = abs(guess - left), abs(guess - up), abs(guess - corner)
+    paeth = np.where(
+        (to_left <= to_up) & (to_left <= to_corner), left, np.where(to_up <= to_corner, up, corner)
+    )
+    guesses = [0 * rows, left, up, (left + up) // 2, paeth]
+    body = b""
+    for row in range(height):
+        kind = filters[row % len(filters)]
+        body += bytes([kind]) + ((rows - guesses[kind])[row] % 256).astype(np.uint8).tobytes()
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    packed = zlib.compress(body)
+    chunks = [(b"IHDR", head), (b"IDAT", packed[:20]), (b"IDAT", packed[20:]), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(inner)) + name + inner + struct.pack(">I", zlib.crc32(name + inner))
+        for name, inner in chunks
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_keeps_every_bit(channels):
+    pixels = np.random.default_rng(0).integers(0, 65536, (11, 7, channels), dtype=np.uint16)
+    raw = write_png16(pixels, [4, 3, 2, 1, 0, 4])
+    np.testing.assert_array_equal(read_png16(raw), pixels)
+    read = read_image(raw)
+    assert read.channels == channels
+    assert read.image.dtype == np.uint16
+    colours = pixels[..., : 3 if channels > 2 else 1]
+    np.testing.assert_array_equal(read.image, colours if channels > 2 else colours[..., 0])
+
+
+def test_damaged_16_bit_png_is_refused():
+    raw = write_png16(np.ones((8, 8, 3), np.uint16), [0])
+    with pytest.raises(ValueError, match="ends before"):
+        read_png16(raw[:-12])
+    with pytest.raises(ValueError, match="checksum"):
+        read_png16(raw[:50] + b"\xff" + raw[51:])
+    with pytest.raises(ValueError, match="with 8 bits"):
+        read_png16(png(np.zeros((4, 4, 3), np.uint8)))
+
+
+def tiff(array, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}])
+@pytest.mark.parametrize("shape", [(9, 12), (9, 12, 3), (9, 12, 4)])
+def test_tiff_keeps_every_bit(dtype, shape, options):
+    array = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+    colour = {"photometric": "rgb"} if len(shape) == 3 else {}
+    read = read_image(tiff(array, **options, **colour))
+    np.testing.assert_array_equal(read.image, array[..., :3] if colour else array)
+    assert read.image.dtype == dtype
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_with_one_plane_after_the_other_is_read(channels):
+    array = np.random.default_rng(0).integers(0, 65536, (9, 12, channels), dtype=np.uint16)
+    planes = np.moveaxis(array, -1, 0)
+    read = read_image(tiff(planes, photometric="rgb", planarconfig="separate"))
+    np.testing.assert_array_equal(read.image, array[..., :3])
+
+
+def test_lzw_tiff_is_read_without_another_package():
+    file = io.BytesIO()
+    Image.fromarray(some_image(3)).save(file, "TIFF", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(file.getvalue()).image, some_image(3))
+
+
+@pytest.mark.parametrize(
+    "mode, channels",
+    [("1", 1), ("L", 1), ("LA", 2), ("P", 3), ("RGB", 3), ("RGBA", 4), ("I;16", 1)],
+)
+def test_every_mode_of_png_is_read(mode, channels):
+    gray = Image.fromarray(some_image(4))
+    image = (
+        Image.fromarray(some_image(4).astype(np.uint16) * 300)
+        if mode == "I;16"
+        else (gray.convert(mode))
+    )
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    read = read_image(file.getvalue())
+    assert read.channels == channels
+    assert read.image.ndim == 2  # equal channels become one
+    if mode not in ("1", "I;16"):
+        np.testing.assert_array_equal(read.image, some_image(4))
+    if mode == "I;16":
+        np.testing.assert_array_equal(read.image, some_image(4).astype(np.uint16) * 300)
+
+
+@pytest.mark.parametrize(
+    "raw, words",
+    [
+        (b"", "neither PNG nor TIFF: 0 bytes"),
+        (b"\xff\xd8\xff\xe0 jpeg", "neither PNG nor TIFF"),
+        (tiff(np.zeros((4, 4), np.float32)), "pixels are float32; convert"),
+        (tiff(np.zeros((5, 16, 16), np.uint8), photometric="minisblack"), "5 pages"),
+    ],
+)
+def test_files_that_are_no_image_say_why(raw, words):
+    with pytest.raises(ValueError, match=words):
+        read_image(raw)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        png,
+        lambda mask: png(np.dstack([mask] * 3)),
+        lambda mask: png(np.dstack([mask] * 3 + [np.full_like(mask, 255)])),
+        lambda mask: png(mask > 0),
+        lambda mask: png(mask.astype(np.uint16) * 257),
+        lambda mask: tiff(mask),
+        lambda mask: tiff(mask.astype(np.int32)),
+    ],
+)
+def test_masks_of_every_kind(write):
+    mask = box(3, 4, 5, 6)
+    patch = read_mask(write(mask))
+    found = np.zeros(patch.shape, bool)
+    height, width = patch.values.shape
+    found[patch.top : patch.top + height, patch.left : patch.left + width] = patch.values != 0
+    np.testing.assert_array_equal(found, mask > 0)
+
+
+def test_labels_hold_more_than_255_nuclei():
+    class Masks:
+        def read(self, name):
+            return png(box(int(name) // 32, int(name) % 32, 1, 1))
+
+    entry = layout.Entry("a", "train", "", ("a",), tuple(str(n) for n in range(300)))
+    labels, faults = read_labels(Masks(), entry, (24, 32))
+    assert labels.max() == 300
+    assert faults == []
+
+
+# The sample and the real images
+
+
+def test_the_sample_is_written_once_and_again_when_its_generator_changes(
+    read, monkeypatch, tmp_path
+):
+    def write(folder, seed):
+        calls.append(seed)
+        for name, content in two_images().items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+    calls = []
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr("helpers.sample.write_sample", write)
+    assert read("sample").key == read("sample").key
+    assert calls == [0]
+    (tmp_path / "data" / "sample" / ".made-by").write_text("an older generator")
+    assert read("sample").ids == ["a", "b"]
+    assert calls == [0, 0]
+
+
+@pytest.mark.slow
+def test_the_real_images_are_what_the_description_says(dsb2018):
+    found = read_data_set(dsb2018 / "stage1_train.zip")
+    assert len(found) == 664
+    assert found.table["n_nuclei"].sum() == 28_986
+    assert len(found.table.groupby(["height", "width"])) == 9
+    assert sum(image.ndim == 2 for image in found.images) == 557
+    assert (found.table["channels"] == 4).all()
+    assert set(found.faults["fault"]) == {"small overlap"}
+    assert found.faults["count"].sum() == 9
+    start = time.process_time()
+    read_data_set(dsb2018 / "stage1_train.zip")
+    assert time.process_time() - start < 2  # of the processor: other programs may run beside

@@ -1,0 +1,135 @@
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers.kinds import KINDS, Measures, find_kinds, measure_image, name_kind
+
+
+def discs(radius_px, shape=(256, 256), spacing_px=64, ground=8, level=120):
+    """Bright discs on a dark ground, in rows and columns."""
+    y, x = np.indices(shape)
+    centred = [(axis + spacing_px // 2) % spacing_px - spacing_px // 2 for axis in (y, x)]
+    inside = centred[0] ** 2 + centred[1] ** 2 <= radius_px**2
+    return np.where(np.roll(inside, (20, 30), (0, 1)), level, ground).astype(np.uint8)
+
+
+def stained(ground, nucleus):
+    """Nuclei of one colour on tissue of another."""
+    inside = discs(9) > 60
+    return np.where(inside[..., None], nucleus, ground).astype(np.uint8)
+
+
+PURPLE = stained((200, 180, 225), (80, 40, 150))
+PINK = stained((225, 150, 190), (90, 30, 130))
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (discs(7), "small_fluorescent"),
+        (discs(24, spacing_px=80), "large_fluorescent"),
+        (255 - discs(9), "grayscale_tissue"),
+        (PURPLE, "purple_tissue"),
+        (PINK, "pink_purple_tissue"),
+    ],
+)
+def test_each_kind_is_recognised(image, kind):
+    assert find_kinds([image])["kind"].tolist() == [kind]
+    sixteen = image.astype(np.uint16) * 16  # a 12-bit camera
+    assert find_kinds([sixteen])["kind"].tolist() == [kind]
+
+
+@pytest.mark.parametrize("radius_px", [6, 9, 14, 20, 26])
+def test_the_radius_of_discs_is_measured(radius_px):
+    measures = measure_image(discs(radius_px, spacing_px=80))
+    assert measures.nucleus_radius_px == pytest.approx(radius_px, rel=0.15, abs=1)
+    assert measures.nucleus_radius_share == pytest.approx(measures.nucleus_radius_px / 256)
+
+
+def test_the_radius_survives_halving_uneven_light_and_other_polarity():
+    wide = measure_image(discs(20, (640, 640), 100))
+    assert wide.nucleus_radius_px == pytest.approx(20, rel=0.15)
+    haze = np.linspace(0, 60, 256)[:, None].astype(np.uint8)
+    assert measure_image(discs(9) + haze).nucleus_radius_px == pytest.approx(9, rel=0.2)
+    assert measure_image(255 - discs(9)).nucleus_radius_px == pytest.approx(9, rel=0.15)
+
+
+def test_large_nuclei_in_a_wide_field_are_small():
+    wide = measure_image(discs(20, (640, 640), 100))
+    assert name_kind(wide) == "small_fluorescent"
+    assert name_kind(wide._replace(nucleus_radius_share=0.06)) == "large_fluorescent"
+
+
+def test_coloured_fluorescence_is_fluorescence():
+    blue = np.dstack([discs(7) // 8, discs(7) // 8, discs(7)])
+    assert find_kinds([blue])["kind"].tolist() == ["small_fluorescent"]
+
+
+def test_colour_measures_of_known_pixels():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:] = (204, 153, 255)
+    measures = measure_image(image)
+    assert measures.ground == pytest.approx(0.8)
+    assert measures.colour == pytest.approx(0.4)
+    assert measures.redness == pytest.approx(-0.2)
+    gray = measure_image(np.dstack([discs(7)] * 3))
+    assert (gray.colour, gray.redness) == (0, 0)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (40, 50, 3)])
+def test_a_constant_image_has_no_nuclei_and_a_kind(level, shape):
+    table = find_kinds([np.full(shape, level, np.uint8)])
+    assert table["nucleus_radius_px"].tolist() == [0]
+    assert table["kind"].isin(KINDS).all()
+    assert not table.isna().any(axis=None)
+
+
+def test_the_table_has_a_row_an_image_and_leaves_images_alone():
+    image = discs(7)
+    image.flags.writeable = False
+    table = find_kinds(iter([image, PURPLE]))
+    assert list(table.columns) == [*Measures._fields, "kind"]
+    assert len(table) == 2
+    assert list(find_kinds([]).columns) == list(table.columns)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 8, 4), (8, 8, 1), (0, 8), (2, 8, 8, 3)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"has shape .* must be \(H, W\)"):
+        measure_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32, np.int32, bool])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(ValueError, match=r"has dtype .* must be uint8 or uint16"):
+        measure_image(np.zeros((8, 8), dtype))
+
+
+def test_the_embedded_sample_is_recognised(tmp_path):
+    from helpers.sample import sample_truth, write_sample
+
+    folder, truth = write_sample(tmp_path / "sample"), sample_truth()
+    images = [
+        np.asarray(Image.open(folder / name / "images" / f"{name}.png").convert("RGB"))
+        for name in truth["id"]
+    ]
+    assert find_kinds(images)["kind"].tolist() == truth["kind"].tolist()
+
+
+def test_the_kinds_of_the_real_set_agree_with_the_catalogue(dsb2018):
+    catalogue = pd.read_csv(dsb2018 / "catalogue.csv")
+    tissue = catalogue["modality"].isin(["pink_purple_tissue", "grayscale_tissue"])
+    some = catalogue[(catalogue.index % 5 == 0) | tissue]
+    with zipfile.ZipFile(dsb2018 / "stage1_train_compact.zip") as archive:
+        images = [
+            np.asarray(Image.open(io.BytesIO(archive.read(f"images/{name}.png"))))
+            for name in some["image_id"]
+        ]
+    agrees = find_kinds(images)["kind"].to_numpy() == some["modality"].to_numpy()
+    assert agrees.mean() > 0.97
+    assert agrees[tissue[some.index]].all()

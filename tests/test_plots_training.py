@@ -1,0 +1,54 @@
+"""The training's figures."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.plots_training import plot_batch, plot_history, rate_changes
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def history():
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3, 4],
+            "learning_rate": [0.1, 0.1, 0.01, 0.001],
+            "loss": [1.0, 0.5, 0.4, 0.39],
+            "val_loss": [1.1, 0.7, 0.6, 0.6],
+            "iou": [0.1, 0.3, 0.5, 0.6],
+        }
+    )
+
+
+def test_curves_show_both_sides_and_every_change_of_rate(history):
+    ax = plot_history(history, "loss", "loss")
+    assert [len(line.get_xdata()) for line in ax.lines[:2]] == [4, 4]
+    assert [line.get_xdata()[0] for line in ax.lines[2:]] == [2.5, 3.5]
+    assert [text.get_text() for text in ax.texts] == ["0.01", "0.001"]
+
+
+def test_a_training_without_validation_has_one_curve(history):
+    ax = plot_history(history, "iou", "IoU")
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:1] == ["training"]
+    assert ax.get_ylim() == (0, 1)
+
+
+def test_a_constant_rate_is_no_change(history):
+    assert rate_changes(history.assign(learning_rate=0.1)) == []
+    assert rate_changes(history.head(1)) == []
+
+
+@pytest.mark.parametrize("n, channels, n_axes", [(3, 1, 4), (16, 3, 8)])
+def test_a_batch_is_drawn_in_at_most_two_rows(n, channels, n_axes):
+    inputs = np.random.default_rng(0).random((n, 16, 16, channels), dtype=np.float32)
+    targets = (inputs[..., :1] > 0.5).astype(np.float32)
+    figure = plot_batch(inputs, targets)
+    assert len(figure.axes) == n_axes

@@ -1,0 +1,261 @@
+"""The embedded sample: exact masks, five recognisable kinds, the same pixels everywhere."""
+
+import hashlib
+import zlib
+
+import numpy as np
+import pytest
+from skimage.io import imread
+from skimage.measure import label
+
+from helpers import sample
+from helpers.sample import FIELDS, NOTICE, NUCLEI, draw_image, sample_truth, write_sample
+
+DARK_GROUND = ("small_fluorescent", "large_fluorescent")
+
+
+def generator(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_sample(tmp_path_factory.mktemp("data") / "new" / "sample")
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return sample_truth()
+
+
+@pytest.fixture(scope="module")
+def contents(folder, truth):
+    """Return {id: (image as stored, masks (n, H, W) bool)}."""
+    return {
+        id_: (
+            imread(folder / id_ / "images" / f"{id_}.png"),
+            np.stack([imread(path) for path in sorted((folder / id_ / "masks").iterdir())]),
+        )
+        for id_ in truth["id"]
+    }
+
+
+def gray(image):
+    return image if image.ndim == 2 else image[..., :3].mean(axis=-1)
+
+
+# One image ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", NUCLEI)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_image_and_labels_are_what_is_promised(kind, seed):
+    image, labels = draw_image(kind, generator(seed), shape_px=(96, 130))
+    assert image.dtype == np.uint8 and labels.dtype == np.int32
+    assert image.shape == ((96, 130, 3) if "purple" in kind else (96, 130))
+    assert labels.shape == (96, 130)
+    n_nuclei = labels.max()
+    assert n_nuclei >= 2 and set(np.unique(labels)) == set(range(n_nuclei + 1))
+    for nucleus in range(1, n_nuclei + 1):
+        assert label(labels == nucleus).max() == 1, "a nucleus is one region"
+
+
+@pytest.mark.parametrize("kind", NUCLEI)
+def test_nuclei_stand_out_on_the_right_side(kind):
+    for seed in range(4):
+        image, labels = draw_image(kind, generator(seed), shape_px=(160, 160))
+        ground, nuclei = (np.median(gray(image)[labels > 0 if n else labels == 0]) for n in (0, 1))
+        if kind in DARK_GROUND:
+            assert ground < 20 and nuclei > ground + 10
+        else:
+            assert ground > 120 and nuclei < ground - 40
+
+
+def test_colours_tell_the_tissues_apart():
+    def green_deficit(kind):
+        image, labels = draw_image(kind, generator(), shape_px=(128, 160))
+        red, green, blue = image[labels > 0].astype(float).mean(axis=0)
+        return red - green, blue - green
+
+    for kind in ("purple_tissue", "pink_purple_tissue"):
+        assert min(green_deficit(kind)) > 20
+    pink, labels = draw_image("pink_purple_tissue", generator(), shape_px=(128, 160))
+    purple, other = draw_image("purple_tissue", generator(), shape_px=(128, 160))
+    redness = [im[m == 0].astype(float) @ [1, 0, -1] for im, m in ((pink, labels), (purple, other))]
+    assert redness[0].mean() > 10 > redness[1].mean()
+
+
+def test_large_nuclei_are_larger():
+    areas = {
+        kind: np.median(np.bincount(draw_image(kind, generator(3))[1].ravel())[1:])
+        for kind in DARK_GROUND
+    }
+    assert areas["large_fluorescent"] > 4 * areas["small_fluorescent"]
+
+
+def test_the_seed_decides_everything():
+    one, two, other = (draw_image("purple_tissue", generator(seed)) for seed in (5, 5, 6))
+    assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1])
+    assert not np.array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("kind", ["fluorescent", "", None])
+def test_unknown_kind_is_refused_with_the_known_ones(kind):
+    with pytest.raises(ValueError, match=r"`kind` .*small_fluorescent, large_fluorescent"):
+        draw_image(kind, generator())
+
+
+@pytest.mark.parametrize("shape_px", [(16, 128), (128,), (128, 128, 3)])
+def test_bad_shape_is_refused(shape_px):
+    with pytest.raises(ValueError, match=r"`shape_px` .*at least 32"):
+        draw_image("small_fluorescent", generator(), shape_px=shape_px)
+
+
+# The written set ---------------------------------------------------------------------------
+
+
+def test_the_plan_covers_the_five_kinds(truth):
+    counts = truth["kind"].value_counts()
+    assert set(counts.index) == set(NUCLEI)
+    assert counts.min() >= 4 and counts["small_fluorescent"] == counts.max()
+    assert (truth.groupby("kind")["field"].nunique() >= 4).all()
+    tiled = truth.groupby("field").filter(lambda field: len(field) == 4)
+    assert tiled["kind"].nunique() >= 2
+    assert truth["id"].is_unique
+    assert len(truth[["height", "width"]].drop_duplicates()) >= 3
+
+
+def test_layout_is_the_official_one(folder, truth):
+    assert {path.name for path in folder.iterdir()} == {*truth["id"], NOTICE}
+    for id_ in truth["id"]:
+        assert [p.name for p in (folder / id_ / "images").iterdir()] == [f"{id_}.png"]
+        masks = sorted(p.name for p in (folder / id_ / "masks").iterdir())
+        assert masks == [f"{id_}_{number:02d}.png" for number in range(len(masks))]
+
+
+def test_images_are_stored_as_the_table_says(contents, truth):
+    for row in truth.itertuples():
+        image, _ = contents[row.id]
+        assert image.dtype == np.uint8 and image.shape[:2] == (row.height, row.width)
+        assert row.channels == (1 if image.ndim == 2 else image.shape[2])
+        if row.channels == 4:
+            assert (image[..., 3] == 255).all()
+    assert set(truth["channels"]) == {1, 3, 4}
+
+
+def test_masks_are_exact(contents):
+    for image, masks in contents.values():
+        assert masks.shape[1:] == image.shape[:2]
+        assert set(np.unique(masks)) <= {0, 255}
+        assert (masks > 0).any(axis=(1, 2)).all(), "none empty"
+        assert (masks > 0).sum(axis=0).max() == 1, "no overlaps"
+
+
+def test_some_nuclei_touch(contents, truth):
+    touching = dict.fromkeys(NUCLEI, 0)
+    for row in truth.itertuples():
+        masks = contents[row.id][1] > 0
+        touching[row.kind] += len(masks) - label(masks.any(axis=0), connectivity=1).max()
+    assert min(touching.values()) >= 2
+
+
+def test_tiles_are_adjacent_cuts_of_one_field(contents, truth):
+    for number, tiles in truth.groupby("field"):
+        rows = [
+            np.hstack([contents[i][0] for i in row.sort_values("column")["id"]])
+            for _, row in tiles.groupby("row")
+        ]
+        whole = np.vstack(rows)
+        field = FIELDS[number]
+        shape_px = tuple(np.multiply(field.tile_px, field.grid))
+        image, labels = draw_image(field.kind, generator([0, number]), shape_px=shape_px)
+        if whole.ndim == 3 and image.ndim == 2:
+            image = np.stack([image] * 3, axis=-1)
+        assert np.array_equal(whole if whole.ndim == 2 else whole[..., :3], image)
+        assert (labels > 0).sum() == sum((contents[i][1] > 0).sum() for i in tiles["id"])
+
+
+def test_seams_continue_across_neighbours(contents, truth):
+    def correlation(left, right):
+        return np.corrcoef(gray(left)[:, -1], gray(right)[:, 0])[0, 1]
+
+    for _, tiles in truth.groupby("field"):
+        if len(tiles) < 4:
+            continue
+        at = {(t.row, t.column): contents[t.id][0] for t in tiles.itertuples()}
+        assert max(correlation(at[row, 0], at[row, 1]) for row in (0, 1)) > 0.8
+
+
+def test_the_pixels_are_those_of_every_machine(contents):
+    digest = hashlib.sha256()
+    for image, masks in contents.values():
+        digest.update(image.tobytes() + masks.tobytes())
+    assert digest.hexdigest()[:16] == "20062610cd4119ec"
+
+
+def test_the_sample_is_small_and_says_what_it_is(folder):
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_500_000
+    assert "synthetic" in (folder / NOTICE).read_text()
+
+
+# Writing -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_field(monkeypatch):
+    monkeypatch.setattr(sample, "FIELDS", sample.FIELDS[4:5])
+
+
+def pixels(folder):
+    return [zlib.crc32(imread(path).tobytes()) for path in sorted(folder.rglob("*.png"))]
+
+
+def test_another_seed_replaces_the_sample(tmp_path, one_field):
+    first = pixels(write_sample(tmp_path / "sample", seed=0))
+    second = pixels(write_sample(tmp_path / "sample", seed=1))
+    again = pixels(write_sample(str(tmp_path / "sample"), seed=0))
+    assert first == again and first != second
+    assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+
+
+def test_an_empty_folder_is_filled(tmp_path, one_field):
+    (tmp_path / "sample").mkdir()
+    assert (write_sample(tmp_path / "sample") / NOTICE).exists()
+
+
+def test_foreign_files_are_never_replaced(tmp_path, one_field):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"`folder` .*not an earlier sample"):
+        write_sample(tmp_path)
+    with pytest.raises(FileExistsError):
+        write_sample(tmp_path / "mine.txt")
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, one_field, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(sample, "imsave", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_sample(tmp_path / "sample")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_finished_by_another_process_is_taken(tmp_path, one_field, monkeypatch):
+    write_images, folder = sample._write_images, tmp_path / "sample"
+
+    def slower(fresh, seed):
+        monkeypatch.setattr(sample, "_write_images", write_images)
+        write_images(fresh, seed)
+        write_sample(folder, seed)
+
+    monkeypatch.setattr(sample, "_write_images", slower)
+    assert (write_sample(folder) / NOTICE).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0"])
+def test_bad_seed_is_refused(tmp_path, seed):
+    with pytest.raises(ValueError, match=r"`seed` \(="):
+        write_sample(tmp_path / "sample", seed=seed)

@@ -1,0 +1,274 @@
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from helpers.seams import CHANCE, find_copies, find_seams
+from helpers.splits import (
+    SPLIT_NAMES,
+    find_groups,
+    leaking_share,
+    random_split,
+    split_by_group,
+)
+
+
+def field_of_view(seed, shape=(192, 192), dtype=np.uint8):
+    """A smooth random field with some noise, as if it came from a microscope."""
+    rng = np.random.default_rng(seed)
+    field = gaussian_filter(rng.normal(size=shape), 4)
+    field = (field - field.min()) / np.ptp(field) + rng.normal(0, 0.01, shape)
+    return (np.clip(field, 0, 1) * 0.9 * np.iinfo(dtype).max).astype(dtype)
+
+
+def cut(field, n=2):
+    """Tiles of a field, row by row."""
+    return [tile for row in np.array_split(field, n) for tile in np.array_split(row, n, axis=1)]
+
+
+def same_partition(groups, expected):
+    numbered = [pd.factorize(np.asarray(labels))[0] for labels in (groups, expected)]
+    return np.array_equal(*numbered)
+
+
+@pytest.fixture(scope="module")
+def shuffled_tiles():
+    tiles = [(tile, seed) for seed in range(12) for tile in cut(field_of_view(seed))]
+    order = np.random.default_rng(0).permutation(len(tiles))
+    return [tiles[k][0] for k in order], [tiles[k][1] for k in order]
+
+
+def test_tiles_of_a_field_are_found_whatever_their_order(shuffled_tiles):
+    tiles, fields = shuffled_tiles
+    groups = find_groups(tiles)
+    assert groups.dtype == np.int64
+    assert same_partition(groups, fields)
+
+
+def test_groups_are_numbered_in_order_of_first_appearance(shuffled_tiles):
+    groups = find_groups(shuffled_tiles[0])
+    assert np.array_equal(groups, pd.factorize(groups)[0])
+
+
+def test_seams_say_which_tile_lies_where():
+    seams = find_seams(cut(field_of_view(3)))
+    found = {(s.i, s.j, s.side) for s in seams.itertuples()}
+    assert found == {(0, 1, "right"), (2, 3, "right"), (0, 2, "below"), (1, 3, "below")}
+    assert seams["significance"].is_monotonic_decreasing
+    assert seams["correlation"].between(0.8, 1).all()
+    assert seams["jump"].between(0.5, 1.5).all()
+
+
+def test_sixteen_bit_and_coloured_tiles_are_found():
+    sixteen = cut(field_of_view(4, dtype=np.uint16))
+    dim = [tile // 16 for tile in sixteen]  # a 12-bit camera
+    coloured = cut(np.dstack([field_of_view(seed) for seed in (5, 6, 7)]))
+    groups = find_groups([*sixteen, *coloured])
+    assert same_partition(groups, [0] * 4 + [1] * 4)
+    assert same_partition(find_groups(dim), [0] * 4)
+
+
+def test_tiles_of_unequal_width_may_touch():
+    field = field_of_view(8, (96, 200))
+    assert same_partition(find_groups([field[:, :130], field[:, 130:]]), [0, 0])
+
+
+def test_images_that_are_unrelated_stay_alone():
+    smooth = [field_of_view(seed, (96, 96)) for seed in range(100, 160)]
+    assert same_partition(find_groups(smooth), range(60))
+
+
+def test_pure_noise_is_linked_no_more_often_than_the_stated_chance():
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (96, 96), dtype=np.uint8) for _ in range(200)]
+    n_edges = 2 * len(noise)  # noise passes the test of continuity: only significance is left
+    n_chance = CHANCE * n_edges
+    assert len(find_seams(noise)) <= n_chance + 3 * np.sqrt(n_chance)
+
+
+def test_gray_and_coloured_images_never_touch():
+    left, right = np.array_split(field_of_view(9), 2, axis=1)
+    assert find_seams([left, np.dstack([right] * 3)]).empty
+    assert find_seams([left, right.astype(np.uint16)]).empty
+
+
+def test_constant_and_tiny_images_are_no_siblings():
+    images = [np.full((64, 64), level, np.uint8) for level in (0, 255, 100)]
+    images += [np.zeros((1, 64), np.uint8), np.ones((1, 1), np.uint8)]
+    assert same_partition(find_groups(images), range(5))
+    assert len(find_groups([])) == 0
+    assert find_groups(images[:1]).tolist() == [0]
+
+
+def test_copies_share_a_group_mirrored_or_turned():
+    image = field_of_view(10, (64, 80))
+    copies = [image[::-1], image[:, ::-1], np.rot90(image), image.copy()]
+    other = field_of_view(11, (64, 80))
+    pairs = find_copies([image, other, *copies])
+    assert {(p.i, p.j) for p in pairs.itertuples()} == {(0, k) for k in (2, 3, 4, 5)}
+    assert same_partition(find_groups([image, other, *copies]), [0, 1, 0, 0, 0, 0])
+
+
+def test_an_image_with_equal_edges_is_not_yet_a_copy():
+    image = field_of_view(12, (64, 64))
+    changed = image.copy()
+    changed[30, 30] += 1
+    assert find_copies([image, changed]).empty
+
+
+# Splits -------------------------------------------------------------------------------------
+
+
+GROUPS = np.repeat(np.arange(60), np.random.default_rng(2).choice([1, 2, 4, 8], 60))
+STRATA = np.array(["rare", *["common"] * 49, *["other"] * 10])[GROUPS]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("strata", [None, STRATA])
+def test_no_group_is_divided_and_nothing_leaks(seed, strata):
+    split = split_by_group(GROUPS, test_ratio=0.2, validation_ratio=0.1, seed=seed, strata=strata)
+    assert len(split) == len(GROUPS)
+    assert set(split) == set(SPLIT_NAMES)
+    assert pd.Series(split).groupby(GROUPS).nunique().max() == 1
+    assert leaking_share(split, GROUPS) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ratios_are_met_up_to_half_a_group(seed):
+    split = split_by_group(GROUPS, test_ratio=0.2, validation_ratio=0.25, seed=seed)
+    n = len(GROUPS)
+    n_test, n_validation = (split == "test").sum(), (split == "validation").sum()
+    assert abs(n_test - 0.2 * n) <= 4
+    assert abs(n_validation - 0.25 * (n - n_test)) <= 4
+
+
+def test_a_ratio_of_zero_gives_an_empty_side():
+    split = split_by_group(GROUPS, test_ratio=0, validation_ratio=0.1, seed=0)
+    assert set(split) == {"train", "validation"}
+    split = split_by_group(GROUPS, test_ratio=0, validation_ratio=0, seed=0)
+    assert set(split) == {"train"}
+
+
+def test_a_tiny_ratio_still_gives_a_group():
+    split = split_by_group(GROUPS, test_ratio=1e-6, validation_ratio=1e-6, seed=0)
+    assert set(split) == set(SPLIT_NAMES)
+
+
+def test_every_kind_that_can_is_on_every_side():
+    groups = np.arange(13)
+    strata = ["one"] + ["two"] * 2 + ["three"] * 3 + ["many"] * 7
+    split = split_by_group(groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=strata)
+    sides = pd.Series(split).groupby(np.asarray(strata)).agg(set)
+    assert sides["one"] == {"train"}
+    assert sides["two"] == {"train", "test"}
+    assert sides["three"] == sides["many"] == set(SPLIT_NAMES)
+
+
+def test_groups_of_single_kinds_still_fill_a_side():
+    split = split_by_group(
+        np.arange(3), test_ratio=0.3, validation_ratio=0.3, seed=0, strata=["a", "b", "c"]
+    )
+    assert sorted(split) == ["test", "train", "validation"]
+
+
+def test_a_mixed_group_counts_as_its_most_common_kind():
+    groups = np.array([0, 0, 0, 1, 2, 3])
+    strata = ["a", "a", "b", "a", "b", "b"]
+    split = split_by_group(groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata)
+    assert (split[:4] == "test").any() and (split[4:] == "test").any()
+
+
+def test_the_split_depends_on_the_seed_alone():
+    arguments = {"test_ratio": 0.2, "validation_ratio": 0.1, "strata": STRATA}
+    first = split_by_group(GROUPS, seed=7, **arguments)
+    assert np.array_equal(first, split_by_group(GROUPS, seed=7, **arguments))
+    assert not np.array_equal(first, split_by_group(GROUPS, seed=8, **arguments))
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, float("nan")])
+@pytest.mark.parametrize("name", ["test_ratio", "validation_ratio"])
+def test_a_ratio_out_of_range_is_refused(name, ratio):
+    ratios = {"test_ratio": 0.1, "validation_ratio": 0.1, name: ratio}
+    with pytest.raises(ValueError, match=rf"`{name}` \(={ratio}\) must be at least 0 and below 1"):
+        split_by_group(GROUPS, seed=0, **ratios)
+    with pytest.raises(ValueError, match=name):
+        random_split(10, seed=0, **ratios)
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(ValueError, match=r"holds 2 group\(s\), too few for 3 sides.*try"):
+        split_by_group(np.array([0, 0, 1]), test_ratio=0.3, validation_ratio=0.3, seed=0)
+    with pytest.raises(ValueError, match=r"holds 1 group\(s\), too few for 2 sides"):
+        split_by_group(np.zeros(5, int), test_ratio=0.3, validation_ratio=0, seed=0)
+
+
+def test_strata_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="`strata` has 2 entries for 3 images"):
+        split_by_group(np.arange(3), test_ratio=0.3, validation_ratio=0, seed=0, strata=["a", "b"])
+
+
+def test_a_random_split_meets_its_ratios():
+    split = random_split(200, test_ratio=0.1, validation_ratio=0.5, seed=0)
+    assert pd.Series(split).value_counts().to_dict() == {"train": 90, "validation": 90, "test": 20}
+
+
+def test_leaking_share_counts_images_with_a_sibling_in_training():
+    groups = [0, 0, 1, 1, 2, 3]
+    split = ["train", "test", "validation", "test", "test", "train"]
+    assert leaking_share(split, groups) == pytest.approx(1 / 3)
+    assert leaking_share(["train"] * 6, groups) == 0
+
+
+# The real images ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def catalogue(dsb2018):
+    return pd.read_csv(dsb2018 / "catalogue.csv")
+
+
+@pytest.fixture(scope="module")
+def real_groups(dsb2018, catalogue):
+    with zipfile.ZipFile(dsb2018 / "stage1_train_compact.zip") as archive:
+        images = [
+            np.asarray(Image.open(io.BytesIO(archive.read(f"images/{name}.png"))))
+            for name in catalogue["image_id"]
+        ]
+    return find_groups(images)
+
+
+def quadrants_of(catalogue):
+    """Mosaic of every image that is a quadrant of one, a number of its own for the others."""
+    of_four = catalogue.groupby("mosaic")["mosaic"].transform("size") == 4
+    return np.where(of_four, catalogue["mosaic"], -1 - np.arange(len(catalogue)))
+
+
+def test_published_mosaics_are_found(catalogue, real_groups):
+    mosaics = quadrants_of(catalogue)
+    first, second = np.triu_indices(len(mosaics), 1)
+    siblings = mosaics[first] == mosaics[second]
+    assert siblings.sum() == 76 * 6
+    assert (real_groups[first] == real_groups[second])[siblings].mean() > 0.97
+
+
+def test_false_links_do_not_glue_the_set_together(catalogue, real_groups):
+    assert np.bincount(real_groups).max() <= 12
+    assert len(np.unique(real_groups)) > 220
+    assert catalogue.groupby(real_groups)["modality"].nunique().max() == 1
+
+
+def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
+    mosaics = quadrants_of(catalogue)
+    splits = [random_split(len(mosaics), test_ratio=0.1, seed=seed) for seed in range(50)]
+    assert np.mean([leaking_share(split, mosaics) for split in splits]) == pytest.approx(
+        0.45, abs=0.03
+    )
+    kinds = catalogue["modality"]
+    split = split_by_group(real_groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=kinds)
+    assert leaking_share(split, mosaics) <= 0.05
+    assert (split == "test").mean() == pytest.approx(0.1, abs=0.01)
+    assert set(kinds[split == "test"]) == set(kinds) - {"pink_purple_tissue"}  # a single field
