@@ -15,14 +15,14 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # Parameters of `make run`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS
+export DATA SETTINGS RUN SEED EPOCHS STEPS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
 	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
-	$(call given,EPOCHS,--parameter epochs)
+	$(call given,EPOCHS,--parameter epochs) $(call given,STEPS,--parameter steps_per_epoch)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab data notebooks format lock clean
+.PHONY: help install run test lab data notebooks readme format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -49,7 +49,7 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
 
-run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n
+run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n
 	@$(PY) -m helpers.series $(SERIES)
 
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
@@ -74,9 +74,10 @@ data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 
 	@$(PY) -m helpers.download
 
 notebooks: install ## run the committed notebooks in place, at their defaults
-	@$(PY) -m nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False --log-level=WARN \
-	  --ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=40 notebooks/[0-9]*.ipynb
+	@$(PY) -m helpers.refresh
+
+readme: install ## write the tables of README.md from results/ and the notebooks
+	@$(PY) -m helpers.report
 
 format: install ## put code and notebooks into the house format
 	@$(PY) -m ruff check --fix

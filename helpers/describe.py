@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.data import DataSet
+from helpers.kinds import KINDS
+from helpers.paths import resolve
 from helpers.sample import sample_truth
 
 BOWL_EDITIONS = {
@@ -66,7 +68,8 @@ def _check_bowl(data: DataSet) -> pd.DataFrame:
 def _check_sample(data: DataSet) -> pd.DataFrame:
     truth = sample_truth()
     both = data.table.merge(truth, on="id", suffixes=("", "_said"))
-    described, found = {"images": len(truth)}, {"images": len(data)}
+    described = {"images": len(truth)}
+    found = {"images": len(data), "nuclei": int(data.table["n_nuclei"].sum())}
     for name in ("height", "width", "channels"):
         described[f"images with the {name} described"] = len(truth)
         found[f"images with the {name} described"] = int((both[name] == both[f"{name}_said"]).sum())
@@ -96,7 +99,8 @@ def count_sizes(table: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["height", "width", "channels", "dtype"]
     counts = table.groupby(columns).size().rename("images").reset_index()
-    return counts.sort_values(["images", *columns], ascending=[False, *[True] * 4], ignore_index=True)
+    ascending = [False, True, True, True, True]
+    return counts.sort_values(["images", *columns], ascending=ascending, ignore_index=True)
 
 
 def measure_intensities(images: Sequence[np.ndarray]) -> pd.DataFrame:
@@ -149,8 +153,20 @@ def measure_nuclei(labels: Sequence[np.ndarray | None]) -> pd.DataFrame:
 
 
 def summarise_nuclei(nuclei: pd.DataFrame, n_images: int) -> pd.DataFrame:
-    """Return one row an image: number of nuclei `n`, and the `median_px`, `low_px`, `high_px`
-    diameters (50th, 10th, 90th percentile; NaN without nuclei).
+    """Return one row an image: how many nuclei it has and how large they are.
+
+    Parameters
+    ----------
+    nuclei : DataFrame
+        From `measure_nuclei`.
+    n_images : int
+        Images without nuclei count too.
+
+    Returns
+    -------
+    DataFrame
+        `n`: nuclei. `low_px`, `median_px`, `high_px`: 10th, 50th and 90th percentile of their
+        diameters, NaN without nuclei.
     """
     diameters = nuclei.groupby("image")["diameter_px"]
     table = pd.DataFrame({"n": diameters.size()})
@@ -186,8 +202,8 @@ def measure_contrast(images: Sequence[np.ndarray], labels: Sequence) -> pd.DataF
     rows = [_measure_one(image, mask) for image, mask in zip(images, labels, strict=True)]
     columns = ["foreground", "nuclei", "surroundings"]
     table = pd.DataFrame(rows, columns=columns, dtype=float)
-    difference, total = table["nuclei"] - table["surroundings"], table["nuclei"] + table["surroundings"]
-    return table.assign(contrast=difference / total)
+    difference = table["nuclei"] - table["surroundings"]
+    return table.assign(contrast=difference / (table["nuclei"] + table["surroundings"]))
 
 
 def _measure_one(image: np.ndarray, labels: np.ndarray | None) -> tuple[float, float, float]:
@@ -198,3 +214,78 @@ def _measure_one(image: np.ndarray, labels: np.ndarray | None) -> tuple[float, f
     if not mask.any() or mask.all():
         return float(mask.mean()), np.nan, np.nan
     return float(mask.mean()), float(gray[mask].mean()), float(gray[~mask].mean())
+
+
+def read_known_kinds(ids: Sequence[str], catalogue: str | None = None) -> pd.Series:
+    """Return the kind that each image is known to be, for checking what the pixels say.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Names of the images.
+    catalogue : str, optional
+        A CSV file with the columns `image_id` and `modality`, one of `helpers.kinds.KINDS`. None
+        takes what the embedded sample says of itself.
+
+    Returns
+    -------
+    Series
+        By position; missing where nothing is known of an image.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the catalogue does not exist, lacks a column, or names another kind.
+    """
+    if catalogue is None:
+        known = sample_truth().set_index("id")["kind"]
+    else:
+        table = pd.read_csv(resolve(catalogue), dtype=str)
+        missing = {"image_id", "modality"} - set(table.columns)
+        if missing:
+            raise ValueError(
+                f"`catalogue` (={catalogue!r}) lacks the column(s) {', '.join(sorted(missing))}"
+            )
+        known = table.drop_duplicates("image_id").set_index("image_id")["modality"]
+    others = set(known.dropna()) - set(KINDS)
+    if others:
+        raise ValueError(
+            f"`catalogue` (={catalogue!r}) names the kind {min(others)!r}; use {', '.join(KINDS)}"
+        )
+    return pd.Series(known.reindex(ids).to_numpy(), name="known", dtype=object)
+
+
+def compare_kinds(found: pd.Series, known: pd.Series) -> pd.DataFrame:
+    """Return how many images of each known kind (rows) were found to be which (columns).
+
+    Images of which nothing is known do not count.
+    """
+    both = pd.DataFrame({"known": known.to_numpy(), "found": found.to_numpy()}).dropna()
+    counts = pd.crosstab(both["known"], both["found"])
+    order = [kind for kind in KINDS if kind in counts.index or kind in counts.columns]
+    table = counts.reindex(index=order, columns=order, fill_value=0)
+    return table.rename_axis(index="known", columns="found")
+
+
+def measure_kinds(data: DataSet, kinds: Sequence[str]) -> pd.DataFrame:
+    """Return one row a kind of the labelled images: `images`, `nuclei`, `pixels`, `nucleus pixels`.
+
+    Parameters
+    ----------
+    data : DataSet
+    kinds : sequence of str
+        Kind of every image of `data`, labelled or not.
+    """
+    table = data.table.assign(
+        kind=np.asarray(kinds),
+        pixels=data.table["height"] * data.table["width"],
+        foreground=[0 if labels is None else np.count_nonzero(labels) for labels in data.labels],
+    )
+    sums = {
+        "images": ("id", "size"),
+        "nuclei": ("n_nuclei", "sum"),
+        "pixels": ("pixels", "sum"),
+        "nucleus pixels": ("foreground", "sum"),
+    }
+    by_kind = table[table["labelled"]].groupby("kind").agg(**sums)
+    return by_kind.reindex([kind for kind in KINDS if kind in by_kind.index])

@@ -110,6 +110,7 @@ def _own_kernel() -> Iterator[None]:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning in every notebook
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar fills a page with red lines
     try:
         yield
     finally:

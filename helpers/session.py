@@ -72,7 +72,7 @@ def start_session(
 
 
 def write_split(run: RunFolder, split: pd.DataFrame) -> Path:
-    """Write the run's `split.csv` and return its path; a split that was trained on is never changed.
+    """Write the run's `split.csv` and return its path; a split once trained on never changes.
 
     Parameters
     ----------
@@ -90,7 +90,10 @@ def write_split(run: RunFolder, split: pd.DataFrame) -> Path:
     if run.file("checkpoint.keras").exists() and run.file("split.csv").exists():
         before = run.read_csv("split.csv", dtype={"id": str}).set_index("id")["split"]
         after = split.set_index("id")["split"]
-        n_moved = sum(before.get(name) != after.get(name) for name in before.index.union(after.index))
+        ids = before.index.union(after.index)
+        n_moved = int(
+            (before.reindex(ids, fill_value="") != after.reindex(ids, fill_value="")).sum()
+        )
         if n_moved:
             raise ValueError(
                 f"{run}/checkpoint.keras was trained on another split: {n_moved} of {len(after)} "

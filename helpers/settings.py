@@ -34,7 +34,7 @@ CALLBACKS = {
     "ReduceLROnPlateau": (
         "monitor", "factor", "patience", "verbose", "mode", "min_delta", "cooldown", "min_lr",
     ),
-    "TerminateOnNaN": (),
+    "TerminateOnNaN": ("raise_error",),
 }  # fmt: skip
 """Keras callbacks that a settings file may name, with their arguments.
 

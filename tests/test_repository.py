@@ -29,7 +29,13 @@ ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "helpers").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-COMMON = {"settings": "str", "data_set_location": "Optional[str]", "run": "str", "seed": "int"}
+COMMON = {
+    "settings": {"str"},
+    "data_set_location": {"Optional[str]"},
+    "run": {"str"},
+    "seed": {"int", "Optional[int]"},
+}
+OWN = {"helpers", "tests", "conftest"}
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(home|root|tmp|work|Users|mnt|var|opt|usr)/|\b[A-Z]:\\\\")
 
 
@@ -98,7 +104,7 @@ def distributions():
 
 def assert_declared(tree, where, *extras):
     for module in {name.partition(".")[0] for name in imported_names(tree)}:
-        if module in sys.stdlib_module_names or module == "helpers":
+        if module in sys.stdlib_module_names or module in OWN:
             continue
         names = {canonicalize_name(name) for name in distributions().get(module, [module])}
         assert names & set(declared(*extras)), (
@@ -182,10 +188,12 @@ def test_the_makefile_takes_every_python_of_the_range():
 def test_make_passes_on_only_what_is_given(monkeypatch):
     monkeypatch.setenv("DATA", "a stray variable")
     assert "--data" not in make("-n", "run").stdout
-    given = make("-n", "run", "DATA=my nuclei.zip", "EPOCHS=2", "SEED=3", "RUN=mine").stdout
+    given = make(
+        "-n", "run", "DATA=my nuclei.zip", "EPOCHS=2", "SEED=3", "RUN=mine", "STEPS=5"
+    ).stdout
     for option in ('--run "$RUN"', '--data "$DATA"', '--seed "$SEED"'):
         assert option in given
-    assert '--parameter epochs "$EPOCHS"' in given
+    assert '--parameter epochs "$EPOCHS" --parameter steps_per_epoch "$STEPS"' in given
 
 
 def test_help_lists_every_target():
@@ -267,6 +275,13 @@ def test_a_notebook_knows_no_machine(notebook):
         assert str(ROOT) not in text
 
 
+def count_lines(source):
+    """Lines of a cell but its imports, which a formatter may spread over many."""
+    python = "\n".join(line for line in source.splitlines() if not line.startswith(("%", "!")))
+    imports = [n for n in ast.parse(python).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return len(python.splitlines()) - sum(n.end_lineno - n.lineno + 1 for n in imports)
+
+
 def test_a_notebook_keeps_to_the_house_style(path, notebook):
     number = path.stem.partition("_")[0]
     assert notebook.cells[0].source.startswith(f"# {number} · ")
@@ -274,7 +289,7 @@ def test_a_notebook_keeps_to_the_house_style(path, notebook):
     for banned in (r"sys\.path", r"^\s*[!%]pip", r"(simple|filter)\w*\([\"']ignore[\"']\)"):
         assert not re.search(banned, source, re.MULTILINE), banned
     for cell in code_cells(notebook):
-        assert len(cell.source.splitlines()) <= 20, cell.source.splitlines()[0]
+        assert count_lines(cell.source) <= 20, cell.source
 
 
 def test_what_a_notebook_imports_is_declared(path, notebook):
@@ -287,7 +302,8 @@ def test_parameters_are_visible_and_typed(path, notebook):
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     assert tagged == code_cells(notebook)[:1]
     types = {n: found["inferred_type_name"] for n, found in inspect_notebook(path).items()}
-    assert types | COMMON == types
+    for name, allowed in COMMON.items():
+        assert types.get(name) in allowed, name
     assert "None" not in types.values()
     statements = ast.parse(tagged[0].source).body
     assigned = [node for node in statements if isinstance(node, ast.Assign | ast.AnnAssign)]

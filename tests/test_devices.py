@@ -1,0 +1,45 @@
+import pytest
+
+from helpers import devices
+from helpers.settings import generate_settings
+
+
+def settings_for(precision):
+    return generate_settings(1, base_filters=2, input_size=8, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_chosen_precision_is_used_without_probing(monkeypatch, precision):
+    monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: pytest.fail("probed"))
+    device = devices.choose_device(settings_for(precision))
+    assert device.precision == precision
+    assert "as the settings say" in str(device)
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [(0.3, "float32"), (1.0, "float32"), (devices.WORTH_IT, "mixed_bfloat16"), (2.5, "mixed_bfloat16")],
+)
+def test_bfloat16_is_chosen_only_where_it_pays(monkeypatch, gain, expected):
+    monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: gain)
+    device = devices.choose_device(settings_for("auto"))
+    assert device.precision == expected
+    assert f"{gain:.1f} times as fast" in str(device)
+
+
+@pytest.mark.parametrize(("names", "kind"), [(["cpu:0"], "CPU"), (["cpu:0", "gpu:0"], "GPU")])
+def test_the_device_is_said(monkeypatch, names, kind):
+    monkeypatch.setattr(devices, "_devices", lambda: names)
+    device = devices.choose_device(settings_for("float32"))
+    assert device.kind == kind
+    assert str(device).startswith(f"{kind} · Keras on {device.backend} · float32")
+
+
+def test_gain_compares_the_best_times(monkeypatch):
+    times = {"float32": iter([9, 4, 3, 5]), "bfloat16": iter([9, 2, 8, 1.5])}
+    monkeypatch.setattr(devices, "_time_convolution", lambda dtype: next(times[dtype]))
+    assert devices.measure_bfloat16_gain(repeats=3) == 2
+
+
+def test_a_real_measurement_is_positive():
+    assert devices.measure_bfloat16_gain(repeats=1) > 0

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+
+from helpers.preprocessing import (
+    check_image,
+    crop_padding,
+    cut,
+    intensity_range,
+    network_input,
+    normalise,
+    pad,
+    pad_to_multiple,
+    to_channels,
+)
+from helpers.settings import generate_settings, parse_settings
+
+NORMALISATIONS = ("scale", "percentile", "standardise")
+
+
+def settings_for(channels=3, normalisation="scale"):
+    values = generate_settings(1, base_filters=2, input_size=8).model_dump(mode="json", by_alias=True)
+    values["model_structure"]["input_params"]["channels"] = channels
+    values["preprocessing"]["normalisation"] = normalisation
+    return parse_settings(json.dumps(values))
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_scale_divides_by_the_largest_value_of_the_type(dtype, largest):
+    image = np.array([[0, 1, largest]], dtype)
+    result = normalise(image, intensity_range(image))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[0, 1 / largest, 1]], rtol=1e-6)
+
+
+def test_scale_leaves_floats_alone():
+    image = np.array([[0, 0.25, 1]])
+    np.testing.assert_array_equal(normalise(image, intensity_range(image)), image)
+
+
+def test_percentile_maps_its_two_percentiles_to_0_and_1():
+    image = np.arange(1001, dtype=np.uint16).reshape(7, 143)
+    result = normalise(image, intensity_range(image, "percentile"))
+    assert result.ravel()[10] == pytest.approx(0, abs=1e-6)
+    assert result.ravel()[998] == pytest.approx(1, abs=1e-6)
+    assert result.max() > 1
+
+
+def test_standardise_gives_mean_0_and_deviation_1():
+    image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    result = normalise(image, intensity_range(image, "standardise"))
+    assert result.mean() == pytest.approx(0, abs=1e-5)
+    assert result.std() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("value", [0, 137])
+def test_constant_image_stays_finite_and_constant(normalisation, value):
+    image = np.full((5, 6), value, np.uint8)
+    result = normalise(image, intensity_range(image, normalisation))
+    expected = value / 255 if normalisation == "scale" else 0
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("normalisation", ["percentile", "standardise"])
+def test_brightness_and_contrast_of_the_image_do_not_matter(normalisation):
+    image = np.random.default_rng(1).integers(0, 100, (20, 20)).astype(np.uint16)
+    brighter = image * 7 + 50
+    one, other = (normalise(x, intensity_range(x, normalisation)) for x in (image, brighter))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), (2, 3, 2), (2, 3, 3, 1), (0, 4), (4, 0, 3)])
+def test_wrong_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="an image must have shape"):
+        check_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.int16, complex])
+def test_wrong_types_are_refused(dtype):
+    with pytest.raises(ValueError, match="must be uint8, uint16 or float"):
+        check_image(np.zeros((3, 3), dtype))
+
+
+def test_nan_and_infinity_are_refused_with_their_number():
+    image = np.zeros((3, 3))
+    image[0, 0], image[1, 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
+        intensity_range(image)
+
+
+def test_gray_is_repeated_and_colour_averaged():
+    gray = np.array([[1, 2]], np.float32)
+    assert to_channels(gray, 3).tolist() == [[[1, 1, 1], [2, 2, 2]]]
+    assert to_channels(np.array([[[0, 3, 6]]], np.uint8), 1).tolist() == [[[3]]]
+    assert to_channels(gray, 1).shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3)])
+def test_network_input_has_the_networks_channels_and_the_images_size(channels, shape):
+    image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    result = network_input(image, settings_for(channels))
+    assert result.shape == (5, 7, channels)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result.mean(), image.mean() / 255, rtol=1e-5)
+
+
+def test_cut_takes_the_centre_or_where_it_is_told():
+    array = np.arange(10)[:, None]
+    assert cut(array, 4, 1).ravel().tolist() == [3, 4, 5, 6]
+    assert cut(array, 4, 1, start=(0, 0)).ravel().tolist() == [0, 1, 2, 3]
+    assert cut(array, 4, 1, start=(1, 1)).ravel().tolist() == [6, 7, 8, 9]
+    assert cut(array, 20, 5).shape == (10, 1)
+
+
+def test_pad_puts_zeros_around():
+    padded = pad(np.ones((2, 3, 2), np.uint8), 5, 4)
+    assert padded.shape == (5, 4, 2)
+    assert padded.sum() == 12
+    assert padded[1:3, 0:3].all()
+
+
+@pytest.mark.parametrize("size", range(1, 71))
+def test_padding_and_cropping_give_the_image_back(size):
+    array = np.arange(size * 5).reshape(size, 5, 1)
+    padded, padding = pad_to_multiple(array, (32, 4))
+    assert padded.shape[0] % 32 == 0
+    assert padded.shape[0] - size < 32
+    assert padded.shape[1:] == (8, 1)
+    np.testing.assert_array_equal(crop_padding(padded, padding), array)
+
+
+def test_padding_mirrors_at_the_edges():
+    padded, _ = pad_to_multiple(np.array([[1, 2, 3]]), (1, 5))
+    assert padded.tolist() == [[1, 1, 2, 3, 3]]
