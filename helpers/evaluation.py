@@ -3,21 +3,19 @@
 Images go through one at a time. Their masks are written as they come; probabilities are not kept.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from helpers.data import DataSet
 from helpers.kinds import KINDS
 from helpers.labels import labels_to_target
+from helpers.masks import MaskWriter, read_mask
 from helpers.metrics import (
     Calibration,
     bootstrap_interval,
@@ -33,7 +31,6 @@ from helpers.run_folder import RunFolder
 SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
 ALL = "all"
 """The name under which the images of every kind together are summarised."""
-MaskWriter = Callable[[str, NDArray[np.bool_]], Any]
 
 
 class Evaluation(NamedTuple):
@@ -64,7 +61,7 @@ def evaluate(
     threshold : float
         A pixel is nucleus where its probability is at least this, 0 to 1, ends excluded.
     write_mask : callable, optional
-        Gets the id and the (H, W) bool mask of every image; see `mask_folder`.
+        Gets the id and the (H, W) bool mask of every image; see `helpers.masks.mask_folder`.
 
     Returns
     -------
@@ -143,43 +140,6 @@ def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, di
     return about
 
 
-@contextmanager
-def mask_folder(folder: Path) -> Iterator[MaskWriter]:
-    """Give a function that writes masks as PNG; all of them replace `folder` at the end.
-
-    A mask of id "a" becomes `a.png`, 8 bit, 0 = background, 255 = nucleus, in the image's own
-    size. After an error the folder is as it was.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as top:
-    ...     with mask_folder(Path(top) / "masks") as write_mask:
-    ...         _ = write_mask("a", np.array([[True, False]]))
-    ...     read_mask(Path(top) / "masks" / "a.png")
-    array([[ True, False]])
-    """
-    part = folder.with_name(f".part-{folder.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-
-    def write_mask(name: str, mask: NDArray[np.bool_]) -> None:
-        Image.fromarray(mask.astype(np.uint8) * 255).save(part / f"{name}.png", optimize=True)
-
-    try:
-        yield write_mask
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def read_mask(file: Path) -> NDArray[np.bool_]:
-    """Return a mask that `mask_folder` has written, (H, W) bool."""
-    with Image.open(file) as image:
-        return np.asarray(image) > 0
-
-
 def summarise_scores(
     table: pd.DataFrame,
     scores: tuple[str, ...] = ("dice", "iou"),
@@ -251,7 +211,7 @@ def missing_kinds(table: pd.DataFrame) -> list[str]:
 def pick_examples(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
     """Return the rows with the best, the median and the worst score, in a column `rank`.
 
-    Two images give best and worst, one is the median of itself.
+    Two images give best and worst, a single one is the only one.
 
     Examples
     --------
@@ -262,12 +222,33 @@ def pick_examples(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
     ranked = _best_first(table, by)
     places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
     if len(ranked) <= 2:
-        places = {"median": 0} if len(ranked) == 1 else {"best": 0, "worst": 1}
+        places = {"only": 0} if len(ranked) == 1 else {"best": 0, "worst": 1}
     return ranked.iloc[list(places.values())].assign(rank=list(places))
 
 
 def _best_first(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table.sort_values(by, ascending=False, kind="stable")
+
+
+def pick_examples_by_kind(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
+    """Return best, median and worst of every kind, kinds in the order of `helpers.kinds.KINDS`."""
+    kinds = [table[table["kind"] == kind] for kind in KINDS]
+    return pd.concat([pick_examples(part, by) for part in kinds if len(part)], ignore_index=True)
+
+
+def read_examples(
+    data: DataSet, ids: Sequence[str], masks_dir: Path, target: str = "foreground"
+) -> list[tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return image, true mask and predicted mask, read back from its PNG, of each id."""
+    places = [data.ids.index(name) for name in ids]
+    return [
+        (
+            data.images[place],
+            labels_to_target(data.labels[place], target),
+            read_mask(masks_dir / f"{data.ids[place]}.png"),
+        )
+        for place in places
+    ]
 
 
 def summarise_training(run: RunFolder) -> dict[str, Any]:

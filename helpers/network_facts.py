@@ -42,7 +42,9 @@ def list_layers(settings: Settings) -> list[Layer]:
     for name, block in structure.encoder_blocks:
         _add_block(layers, name, block, encoder.general_conv_params)
         _add_pool(layers, name, encoder.max_pool_size)
-    _add_block(layers, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params)
+    _add_block(
+        layers, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params
+    )
     for name, block in structure.decoder_blocks:
         _add_up(layers, name, block, structure.decoder_params.general_transpose_conv_params)
         if block.concatenate_layer is not None:
@@ -170,7 +172,7 @@ def _unite(a, b):
 
 
 def tabulate_networks(networks: Mapping[str, Settings]) -> pd.DataFrame:
-    """Return one row a network: parameters, receptive field in pixels, GFLOP an image, kFLOP a pixel."""
+    """Return one row a network: parameters, receptive field, cost an image and a pixel."""
     rows = {}
     for name, settings in networks.items():
         size = settings.model_structure.input_params
@@ -202,7 +204,9 @@ def change_network(
     values = settings.model_dump(mode="json", by_alias=True)
     structure = values["model_structure"]
     for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
-        _update(structure[part]["general_conv_params"], kernel_size=kernel_size, activation=activation)
+        _update(
+            structure[part]["general_conv_params"], kernel_size=kernel_size, activation=activation
+        )
     _update(structure["input_params"], channels=channels)
     _update(structure["output_params"], target=target)
     return parse_settings(json.dumps(values), source="changed settings")

@@ -109,7 +109,7 @@ def plot_kinds(images: Sequence[np.ndarray], kinds: Sequence[str], n_each: int =
     kinds = np.asarray(kinds)
     present = [kind for kind in KINDS if (kinds == kind).any()]
     figure, axes = plt.subplots(
-        len(present), n_each, figsize=(2.1 * n_each, 2.15 * len(present)), squeeze=False
+        len(present), n_each, figsize=(1.7 * n_each, 1.8 * len(present)), squeeze=False
     )
     for row, kind in zip(axes, present, strict=True):
         members = np.flatnonzero(kinds == kind)
@@ -195,7 +195,13 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.barh(shares.columns, row, left=left, color=KIND_COLOURS[kind], label=name(kind))
         for quantity, (start, share) in enumerate(zip(left, row, strict=True)):
             if share >= 0.05:
-                ax.annotate(f"{share:.0%}", (start + share / 2, quantity), ha="center", va="center")
+                ax.annotate(
+                    f"{share:.0%}",
+                    (start + share / 2, quantity),
+                    ha="center",
+                    va="center",
+                    color="white",
+                )
         left = left + row.to_numpy()
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel="share of the whole set")

@@ -25,8 +25,8 @@ from helpers.plots import (
     plot_outlines,
 )
 
-OVERLAY_COLOURS, OVERLAY_DPI = 128, 90
-"""Of a saved overlay: few enough for a small file, enough to look the same."""
+OVERLAY_DPI, OVERLAY_BYTES, OVERLAY_COLOURS = 90, 140_000, 128
+"""Of a saved overlay: above so many bytes, it is reduced to so many colours."""
 ERROR_LEGEND = [
     Patch(facecolor=colour, label=label)
     for colour, label in ((MATCHED, "found"), (MISSED, "missed"), (SPURIOUS, "spurious"))
@@ -52,7 +52,7 @@ def plot_scores(
         values = table if row["kind"] not in KIND_COLOURS else table[table["kind"] == row["kind"]]
         colour = KIND_COLOURS.get(row["kind"], "black")
         jitter = y + rng.uniform(-0.12, 0.12, len(values))
-        ax.scatter(values[score], jitter, s=14, color=colour, alpha=0.5, linewidths=0)
+        ax.scatter(values[score], jitter, s=18, color=colour, alpha=0.5, linewidths=0)
         ax.hlines(y + 0.28, row["low"], row["high"], color="black", linewidth=1.5)
         ax.plot(row["estimate"], y + 0.28, "D", color="black", markersize=5)
     ax.set_yticks(range(len(rows)), [_tell(row) for _, row in rows.iterrows()])
@@ -149,7 +149,9 @@ def plot_examples(
 
     Columns: image, truth, prediction, errors. Each row's title stands at its left end.
     """
-    figure, axes = plt.subplots(len(examples), 4, figsize=(9, 2.35 * len(examples)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(examples), 4, figsize=(9, 2.35 * len(examples) + 0.4), squeeze=False
+    )
     for row, example, title in zip(axes, examples, titles, strict=True):
         plot_example(*example, row)
         row[0].set_title(title, fontsize="small")
@@ -157,6 +159,11 @@ def plot_examples(
         ax.set_title(title, fontsize="small")
     figure.legend(handles=ERROR_LEGEND, loc="outside lower right", ncols=3, frameon=False)
     return figure
+
+
+def tell_example(row) -> str:
+    """Return a title: rank, kind and IoU of an example, as `pick_examples` gives it."""
+    return f"{row.rank}: {name(row.kind)}\nIoU {row.iou:.2f}"
 
 
 def write_overlay(
@@ -172,6 +179,9 @@ def write_overlay(
     figure.savefig(drawn, format="png", dpi=OVERLAY_DPI)
     plt.close(figure)
     file.parent.mkdir(parents=True, exist_ok=True)
-    few_colours = Image.open(drawn).convert("RGB").quantize(OVERLAY_COLOURS)
-    few_colours.save(file, format="PNG", optimize=True)
+    drawn.seek(0)
+    picture = Image.open(drawn).convert("RGB")
+    picture.save(file, format="PNG", optimize=True)
+    if file.stat().st_size > OVERLAY_BYTES:
+        picture.quantize(OVERLAY_COLOURS).save(file, format="PNG", optimize=True)
     return file

@@ -1,6 +1,7 @@
-"""Figures of the network itself: its drawing, its cost, its field of view, a batch it has learned."""
+"""Figures of the network itself: drawing, cost, field of view, and a batch it has learned."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -48,7 +49,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
         _draw_box(box, ax, name if box.colour == END else "")
     chain = [name for name in boxes if name not in ("image", "probability")]
     lowest = chain.index("bottleneck")
-    for k, (here, there) in enumerate(zip(chain, chain[1:], strict=False)):
+    for k, (here, there) in enumerate(pairwise(chain)):
         (_draw_down if k < lowest else _draw_up)(boxes[here], boxes[there], ax)
     for name, block in structure.decoder_blocks:
         if block.concatenate_layer is not None:
@@ -100,7 +101,7 @@ def _height(shape, sizes):
 def _place_levels(sizes) -> list[float]:
     """Return the centre of each level, so far below the one above that no bars or labels meet."""
     levels = [0.0]
-    for above, below in zip(sizes, sizes[1:], strict=False):
+    for above, below in pairwise(sizes):
         levels.append(levels[-1] - (_height(above, sizes) + _height(below, sizes)) / 2 - 0.2)
     return [level - GAP * (k > 0) * 0.3 * k for k, level in enumerate(levels)]
 
@@ -121,7 +122,13 @@ def _draw_box(box: Box, ax: Axes, name: str = "") -> None:
     style = f"round,pad=0,rounding_size={rounding}"
     ax.add_patch(
         FancyBboxPatch(
-            corner, box.width, box.height, boxstyle=style, facecolor=box.colour, linewidth=0, zorder=3
+            corner,
+            box.width,
+            box.height,
+            boxstyle=style,
+            facecolor=box.colour,
+            linewidth=0,
+            zorder=3,
         )
     )
     size = f"{box.size[0]} × {box.size[1]}"
@@ -148,7 +155,9 @@ def _write(ax, x, y, filters, size, align):
 def _arrow(ax, points, colour, linestyle="solid"):
     """Draw a line through `points` that ends in an arrowhead."""
     xs, ys = zip(*points, strict=True)
-    ax.plot(xs[:-1], ys[:-1], color=colour, lw=1.3, solid_capstyle="butt", linestyle=linestyle, zorder=2)
+    ax.plot(
+        xs[:-1], ys[:-1], color=colour, lw=1.3, solid_capstyle="butt", linestyle=linestyle, zorder=2
+    )
     ax.annotate(
         "", points[-1], points[-2], zorder=2,
         arrowprops={"arrowstyle": "-|>,head_width=.18,head_length=.32", "color": colour, "lw": 1.3,
@@ -170,7 +179,10 @@ def _draw_up(here: Box, there: Box, ax: Axes) -> None:
 
 def _draw_across(here: Box, there: Box, ax: Axes, linestyle="solid") -> None:
     rise = min(here.height, there.height) * 0.15
-    start, end = (here.x + here.width / 2, here.y + rise), (there.x - there.width / 2, there.y + rise)
+    start, end = (
+        (here.x + here.width / 2, here.y + rise),
+        (there.x - there.width / 2, there.y + rise),
+    )
     _arrow(ax, [start, end], SKIP, linestyle)
 
 
@@ -180,7 +192,11 @@ def _explain(structure, ax: Axes) -> None:
     pool = structure.encoder_params.max_pool_size
     strides = structure.decoder_params.general_transpose_conv_params.strides
     meanings = [
-        ("s", BOTTOM, f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between"),
+        (
+            "s",
+            BOTTOM,
+            f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between",
+        ),
         ("$\\downarrow$", DOWN, f"{_by(pool)} max pooling"),
         ("$\\uparrow$", UP, f"transposed convolution, stride {_by(strides)}"),
         ("$\\rightarrow$", SKIP, "skip"),
@@ -220,7 +236,7 @@ def plot_costs(table: pd.DataFrame) -> Figure:
             )  # fmt: skip
         ax.margins(0.08, 0.16)
     axes[0].set(yscale="log", title="Every block more: four times the parameters")
-    axes[1].set(ylim=(0, None), title="… but the same amount of work")
+    axes[1].set(ylim=(0, None), title="… but the same extra work")
     return figure
 
 
@@ -244,7 +260,9 @@ def plot_receptive_fields(
         Receptive field in pixels by number of encoder blocks.
     """
     ax = plt.subplots(figsize=(8.5, 3.2))[1] if ax is None else ax
-    edges = np.geomspace(max(1, diameters.min()), max(diameters.max(), max(fields.values())) * 1.3, 60)
+    edges = np.geomspace(
+        max(1, diameters.min()), max(diameters.max(), max(fields.values())) * 1.3, 60
+    )
     ax.hist(diameters, edges, color="#B8C7D6", label=f"nuclei (n = {len(diameters):,})")
     ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)", ylabel="nuclei")
     ax.xaxis.set_major_formatter(ScalarFormatter())
@@ -267,7 +285,9 @@ def plot_learning(history: Mapping[str, Sequence[float]]) -> Figure:
     axes[0].plot(steps, history["loss"], color=DOWN)
     axes[0].set(xlabel="step", ylabel="loss", ylim=(0, None), title="Loss on the batch")
     axes[1].plot(steps, history["iou"], color=UP)
-    axes[1].set(xlabel="step", ylabel="IoU of the foreground", ylim=(0, 1), title="IoU on the batch")
+    axes[1].set(
+        xlabel="step", ylabel="IoU of the foreground", ylim=(0, 1), title="IoU on the batch"
+    )
     return figure
 
 

@@ -94,4 +94,5 @@ def tiles(length: int, multiple: int) -> Iterator[tuple[slice, slice]]:
 def load_network(file: str | Path, *, precision: str = "float32") -> Network:
     """Return the network that a run has saved as `network.keras`, ready to predict."""
     file = Path(file)
-    return Network(load_model(file), read_settings(file), precision=precision)
+    settings = read_settings(file)  # first, as it says clearly what is wrong with a damaged file
+    return Network(load_model(file), settings, precision=precision)

@@ -47,9 +47,9 @@ def normalise(image: NDArray[np.number], intensities: IntensityRange) -> NDArray
 
     Examples
     --------
-    >>> image = np.array([[0, 51, 255]], np.uint8)
+    >>> image = np.array([[0, 255]], np.uint8)
     >>> normalise(image, intensity_range(image))
-    array([[0. , 0.2, 1. ]], dtype=float32)
+    array([[0., 1.]], dtype=float32)
     """
     factor = np.float32(1 / intensities.scale if intensities.scale else 0)
     return (image.astype(np.float32) - np.float32(intensities.offset)) * factor

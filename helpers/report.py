@@ -24,10 +24,10 @@ LAYERS = {
         "labels", "sample", "reading", "png16", "image_files", "faults", "layout", "cache", "data",
         "download",
     ),
-    "kinds and splits": ("kinds", "seams", "splits"),
+    "kinds and splits": ("kinds", "seams", "splits", "describe", "fields", "kinds_compared"),
     "network": ("preprocessing", "batches", "losses", "unet", "network_facts"),
     "training and prediction": ("devices", "run_folder", "archives", "training", "prediction"),
-    "evaluation": ("metrics", "evaluation"),
+    "evaluation": ("metrics", "masks", "evaluation"),
     "figures": ("plots", "plots_data", "plots_network", "plots_training", "plots_evaluation"),
     "the series": ("session", "parameters", "series", "refresh", "report"),
 }  # fmt: skip

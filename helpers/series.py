@@ -71,13 +71,27 @@ def run_series(
     run_folder = _read_run(run)
     copies = run_folder / "notebooks"
     copies.mkdir(parents=True, exist_ok=True)
+    seconds = {}
     with _own_kernel():
         for number, (notebook, values) in enumerate(jobs.items(), 1):
             _say(f"[{number}/{len(jobs)}] {notebook.stem} ...")
             start = time.monotonic()
             run_notebook(notebook, copies / notebook.name, values)
-            _say(f" {time.monotonic() - start:.1f} s\n")
+            seconds[notebook.stem] = round(time.monotonic() - start, 1)
+            _say(f" {seconds[notebook.stem]:.1f} s\n")
+    cost = {"seconds": seconds, "peak_memory_gib": measure_peak_memory()}
+    RunFolder(run).write_json("series.json", cost)
     return run_folder
+
+
+def measure_peak_memory() -> float | None:
+    """Return the most memory that one kernel has held, in GiB; None where no system call tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30, 2)
 
 
 def _read_run(run: str) -> Path:

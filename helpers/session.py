@@ -1,6 +1,5 @@
 """What every notebook starts with: the settings, the run's folder, the data and their split."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -10,6 +9,7 @@ from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 
 SIDES = ("train", "validation", "test")
+SPLIT_DEPENDS_ON = ("seed", "test_split_ratio", "validation_split_ratio")
 
 
 class Session(NamedTuple):
@@ -28,6 +28,8 @@ class Session(NamedTuple):
 
     def read_split(self, data: DataSet) -> dict[str, DataSet]:
         """Return the labelled images of `data` by side, as the run's `split.csv` says.
+
+        Images that it gives to no side ("left out") are in none of them.
 
         Raises
         ------
@@ -71,33 +73,36 @@ def start_session(
     return Session(loaded, RunFolder(run), data_set_location or loaded.data_set_location)
 
 
-def write_split(run: RunFolder, split: pd.DataFrame) -> Path:
-    """Write the run's `split.csv` and return its path; a split once trained on never changes.
+def settle_split(session: Session, drawn: pd.DataFrame) -> pd.DataFrame:
+    """Return the run's split: the one it has, or else `drawn`, which becomes it.
+
+    A run keeps the split that it began with, so that its network is never tested on images that
+    it has learnt from, whatever later versions of the series would draw. It is drawn anew when
+    the images, the seed or the ratios are others.
 
     Parameters
     ----------
-    run : RunFolder
-        The run that the split belongs to.
-    split : DataFrame
+    session : Session
+        Its run gets `split.csv`, and `split.json` with what the split depends on.
+    drawn : DataFrame
         One row a labelled image: id, kind, group and split ("train", "validation" or "test").
 
     Raises
     ------
     ValueError
-        If the run has a checkpoint and an image would change sides: images that the network has
-        learnt from would be called test images.
+        If the run has a checkpoint that was trained on another split.
     """
-    if run.file("checkpoint.keras").exists() and run.file("split.csv").exists():
-        before = run.read_csv("split.csv", dtype={"id": str}).set_index("id")["split"]
-        after = split.set_index("id")["split"]
-        ids = before.index.union(after.index)
-        n_moved = int(
-            (before.reindex(ids, fill_value="") != after.reindex(ids, fill_value="")).sum()
+    training, run = session.settings.training, session.run
+    asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
+    if run.file("split.csv").exists() and run.file("split.json").exists():
+        kept = run.read_csv("split.csv", dtype={"id": str})
+        if run.read_json("split.json") == asked and list(kept["id"]) == list(drawn["id"]):
+            return kept
+    if run.file("checkpoint.keras").exists():
+        raise ValueError(
+            f"{run}/checkpoint.keras was trained on another split; give another `run`, or the "
+            "settings, seed and data that this one began with, or delete its folder to begin anew"
         )
-        if n_moved:
-            raise ValueError(
-                f"{run}/checkpoint.keras was trained on another split: {n_moved} of {len(after)} "
-                "images would change sides; give another `run`, or the settings, seed and data "
-                "that this one began with, or delete its folder to begin anew"
-            )
-    return run.write_csv("split.csv", split)
+    run.write_json("split.json", asked)
+    run.write_csv("split.csv", drawn)
+    return drawn

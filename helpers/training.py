@@ -24,6 +24,8 @@ from helpers.unet import build_unet
 CHECKPOINT = "checkpoint.keras"
 MAY_CHANGE = ("epoch_num", "precision")
 """Training parameters that may differ when a training goes on: how far, and how fast."""
+REMEMBERED = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
+"""What Keras callbacks know from earlier epochs and must get back when a training goes on."""
 
 
 class TrainingError(RuntimeError):
@@ -130,14 +132,18 @@ def _fit(run, settings, model, state, train_set, validation_set):
     batches = Batches(*train_set, settings)
     validation = Batches(*validation_set, settings, augment=False) if validation_set else None
     named = build_callbacks(run, settings)
+    for callback in named:
+        if isinstance(callback, keras.callbacks.CSVLogger) and state["history"]:
+            callback.append = True
+    n_epochs = len(state["history"])
     checkpoint = Checkpoint(run, settings, state, named, batches)
     progress = TqdmCallback(verbose=1, leave=False)
     model.fit(
         batches,
         validation_data=validation,
-        initial_epoch=len(state["history"]),
+        initial_epoch=n_epochs,
         shuffle=False,
-        epochs=settings.training.epoch_num,
+        epochs=n_epochs if state.get("stopping") else settings.training.epoch_num,
         callbacks=[progress, *named, checkpoint],
         verbose=0,
     )
@@ -189,6 +195,7 @@ class Checkpoint(keras.callbacks.Callback):
         row |= {"learning_rate": rate} | {name: float(value) for name, value in logs.items()}
         self.state["history"].append(row)
         self.state["callbacks"] = {type(c).__name__: _state_of(c) for c in self.others}
+        self.state["stopping"] = bool(self.model.stop_training)
         print(_line(row, self.settings.training.epoch_num), flush=True)
         self.save()
 
@@ -217,10 +224,9 @@ def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
 
 
 def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Return the numbers and texts that a callback remembers between epochs."""
-    values = {name: value for name, value in vars(callback).items() if not name.startswith("_")}
-    values = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
-    return {k: v for k, v in values.items() if v is None or isinstance(v, bool | int | float | str)}
+    """Return what a callback has learned so far; what it was told comes from the settings."""
+    values = {name: value for name, value in vars(callback).items() if name in REMEMBERED}
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
 
 
 def _best_weights(callbacks: Sequence[keras.callbacks.Callback]) -> list[NDArray]:

@@ -7,7 +7,9 @@ from helpers.batches import Batches
 from helpers.settings import generate_settings, parse_settings
 
 
-def settings_for(*, channels=1, size=8, flips="none", crop="centre", target="foreground", **training):
+def settings_for(
+    *, channels=1, size=8, flips="none", crop="centre", target="foreground", **training
+):
     settings = generate_settings(1, base_filters=2, input_size=size, batch_size=3, seed=1)
     values = settings.model_dump(mode="json", by_alias=True)
     values["model_structure"]["input_params"]["channels"] = channels

@@ -3,12 +3,10 @@ import pandas as pd
 import pytest
 from conftest import box, files_of, some_image
 
-from helpers import describe
+from helpers import describe, kinds_compared
 from helpers.data import read_data_set
 from helpers.fields import assemble_field, choose_field, compare_leaks, place_tiles
 from helpers.kinds import KINDS
-from helpers.run_folder import RunFolder
-from helpers.session import write_split
 
 
 def test_the_sample_is_what_its_description_says():
@@ -61,7 +59,7 @@ def test_contrast_has_the_sign_of_the_polarity():
     labels = np.kron([[1, 0]], np.ones((4, 4), int))
     bright = np.where(labels > 0, 150, 50).astype(np.uint8)
     images = [bright, 200 - bright, np.stack([bright] * 3, axis=2), bright, bright]
-    measured = describe.measure_contrast(images, [labels, labels, labels, None, 0 * labels])
+    measured = kinds_compared.measure_contrast(images, [labels, labels, labels, None, 0 * labels])
     np.testing.assert_allclose(measured["contrast"], [0.5, -0.5, 0.5, np.nan, np.nan])
     np.testing.assert_allclose(measured["foreground"], [0.5, 0.5, 0.5, np.nan, 0])
 
@@ -69,10 +67,10 @@ def test_contrast_has_the_sign_of_the_polarity():
 def test_known_kinds_come_from_a_catalogue_or_the_sample(tmp_path):
     file = tmp_path / "known.csv"
     pd.DataFrame({"image_id": ["b", "a"], "modality": [KINDS[1], KINDS[0]]}).to_csv(file)
-    known = describe.read_known_kinds(["a", "b", "c"], str(file))
+    known = kinds_compared.read_known_kinds(["a", "b", "c"], str(file))
     assert known.tolist()[:2] == [KINDS[0], KINDS[1]] and known.isna().tolist() == [0, 0, 1]
-    assert describe.read_known_kinds(["sample_purple_tissue_00"])[0] == "purple_tissue"
-    table = describe.compare_kinds(pd.Series([KINDS[0]] * 3), known)
+    assert kinds_compared.read_known_kinds(["sample_purple_tissue_00"])[0] == "purple_tissue"
+    table = kinds_compared.compare_kinds(pd.Series([KINDS[0]] * 3), known)
     assert table.to_numpy().tolist() == [[1, 0], [1, 0]]
 
 
@@ -81,13 +79,13 @@ def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path, column, kind):
     file = tmp_path / "known.csv"
     pd.DataFrame({"image_id": ["a"], column: [kind]}).to_csv(file)
     with pytest.raises(ValueError, match="`catalogue`"):
-        describe.read_known_kinds(["a"], str(file))
+        kinds_compared.read_known_kinds(["a"], str(file))
 
 
 def test_kinds_are_weighed_by_images_nuclei_and_pixels():
     data = read_data_set("sample")
     kinds = [name[7:-3] for name in data.ids]
-    sums = describe.measure_kinds(data, kinds)
+    sums = kinds_compared.measure_kinds(data, kinds)
     assert sums["images"].tolist() == [16, 8, 8, 4, 4]
     assert sums["nuclei"].sum() == data.table["n_nuclei"].sum()
     assert (sums["nucleus pixels"] < sums["pixels"]).all()
@@ -129,19 +127,3 @@ def test_grouped_splits_never_leak():
     leaks = compare_leaks(groups, test_ratio=0.2, seeds=range(5), strata=[KINDS[0]] * 40)
     means = leaks.groupby("split")["leaking"].mean()
     assert means["grouped"] == 0 and means["random"] > 0.5
-
-
-def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    split = pd.DataFrame(
-        {"id": ["a", "b"], "kind": "k", "group": [0, 1], "split": ["train", "test"]}
-    )
-    moved = split.assign(split=["test", "train"])
-    write_split(run, split)
-    write_split(run, moved)  # nothing has been trained yet
-    run.file("checkpoint.keras").write_text("")
-    write_split(run, moved)
-    for other in (split, moved[:1]):
-        with pytest.raises(ValueError, match="images would change sides; give another `run`"):
-            write_split(run, other)
-    assert run.read_csv("split.csv")["split"].tolist() == ["test", "train"]

@@ -18,7 +18,12 @@ def test_a_chosen_precision_is_used_without_probing(monkeypatch, precision):
 
 @pytest.mark.parametrize(
     ("gain", "expected"),
-    [(0.3, "float32"), (1.0, "float32"), (devices.WORTH_IT, "mixed_bfloat16"), (2.5, "mixed_bfloat16")],
+    [
+        (0.3, "float32"),
+        (1.0, "float32"),
+        (devices.WORTH_IT, "mixed_bfloat16"),
+        (2.5, "mixed_bfloat16"),
+    ],
 )
 def test_bfloat16_is_chosen_only_where_it_pays(monkeypatch, gain, expected):
     monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: gain)

@@ -11,14 +11,15 @@ from helpers.data import read_data_set
 from helpers.evaluation import (
     describe_evaluation,
     evaluate,
-    mask_folder,
     missing_kinds,
     pick_examples,
-    read_mask,
+    pick_examples_by_kind,
+    read_examples,
     summarise_scores,
     summarise_training,
     tabulate_summary,
 )
+from helpers.masks import mask_folder, read_mask
 from helpers.run_folder import RunFolder
 from tests.conftest import box, files_of, some_image
 
@@ -111,21 +112,8 @@ def test_what_cannot_be_evaluated_is_refused(data, known, write_set, tmp_path):
         evaluate(Oracle(), unlabelled.select(~unlabelled.table["labelled"]), known)
 
 
-def test_a_failing_prediction_leaves_the_old_masks(tmp_path):
-    folder = tmp_path / "masks"
-    with mask_folder(folder) as write_mask:
-        write_mask("old", np.ones((2, 3), bool))
-    with pytest.raises(RuntimeError), mask_folder(folder) as write_mask:
-        write_mask("new", np.ones((2, 3), bool))
-        raise RuntimeError
-    assert [path.name for path in folder.iterdir()] == ["old.png"]
-    with mask_folder(folder) as write_mask:
-        write_mask("new", np.zeros((2, 3), bool))
-    assert [path.name for path in tmp_path.rglob("*.png")] == ["new.png"]
-
-
 @pytest.fixture
-def table(rng=None):
+def table():
     rng = np.random.default_rng(0)
     kinds = ["small_fluorescent"] * 6 + ["grayscale_tissue"] * 2
     columns = {name: rng.uniform(0.3, 0.9, 8) for name in ("dice", "iou")}
@@ -159,7 +147,7 @@ def test_the_same_seed_gives_the_same_intervals(table):
 
 
 @pytest.mark.parametrize(
-    "n, ranks", [(1, ["median"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])]
+    "n, ranks", [(1, ["only"]), (2, ["best", "worst"]), (3, ["best", "median", "worst"])]
 )
 def test_few_images_are_not_shown_twice(table, n, ranks):
     examples = pick_examples(table.head(n))
@@ -186,3 +174,17 @@ def test_training_is_summarised_as_far_as_recorded(tmp_path):
     assert summarise_training(run) == {"epochs": 2, "seconds": 3.5, "device": "not recorded"}
     run.write_json("training.json", {"device": "CPU"})
     assert summarise_training(run)["device"] == "CPU"
+
+
+def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
+    with mask_folder(tmp_path / "masks") as write_mask:
+        table = evaluate(Oracle(), data, known, write_mask=write_mask).table
+    examples = pick_examples_by_kind(table)
+    assert examples["kind"].tolist() == ["small_fluorescent"] * 2 + ["purple_tissue"]
+    assert examples["rank"].tolist() == ["best", "worst", "only"]
+    assert examples["id"].tolist() == ["a", "b", "c"]
+    read = read_examples(data, examples["id"], tmp_path / "masks")
+    for (image, mask_true, mask_pred), name in zip(read, "abc", strict=True):
+        assert image.shape == mask_true.shape == mask_pred.shape == SHAPES[name]
+    assert (read[0][1] == read[0][2]).all()
+    assert not (read[1][1] & read[1][2]).any()

@@ -53,7 +53,9 @@ def test_unknown_target_is_refused():
         labels_to_target(TOUCHING, "edges")
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 2)), np.zeros((2, 2), bool), np.zeros((2, 2, 1), int)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 2)), np.zeros((2, 2), bool), np.zeros((2, 2, 1), int)]
+)
 def test_what_is_no_label_image_is_refused(bad):
     with pytest.raises(ValueError, match="2-D array of integers"):
         labels_to_mask(bad)

@@ -51,7 +51,7 @@ def test_field(places):
 
 def test_leaks_with_one_seed():
     leaks = pd.DataFrame({"split": ["random", "grouped"], "seed": [0, 0], "leaking": [0.5, 0.0]})
-    texts = [text.get_text() for text in draw(plots.plot_leaks(leaks)).texts]
+    texts = [text.get_text().strip() for text in draw(plots.plot_leaks(leaks)).texts]
     assert texts == ["50%", "0%"]
 
 

@@ -20,7 +20,9 @@ NORMALISATIONS = ("scale", "percentile", "standardise")
 
 
 def settings_for(channels=3, normalisation="scale"):
-    values = generate_settings(1, base_filters=2, input_size=8).model_dump(mode="json", by_alias=True)
+    values = generate_settings(1, base_filters=2, input_size=8).model_dump(
+        mode="json", by_alias=True
+    )
     values["model_structure"]["input_params"]["channels"] = channels
     values["preprocessing"]["normalisation"] = normalisation
     return parse_settings(json.dumps(values))

@@ -41,7 +41,9 @@ def change(values, path, value):
 
 def refusal(values):
     with pytest.raises(SettingsError) as caught:
-        parse_settings(values if isinstance(values, str) else json.dumps(values), source="mine.json")
+        parse_settings(
+            values if isinstance(values, str) else json.dumps(values), source="mine.json"
+        )
     return str(caught.value)
 
 
@@ -140,25 +142,45 @@ def test_generator_refuses_too_few_or_too_many_blocks(n_blocks):
             [3, 3],
             ["decoder_block_1", "do not undo the pooling [2, 2]", "set strides to [2, 2]"],
         ),
-        (f"{ENCODER}.changing_conv_params.encoder_block_1.dropout_rate", 1.5, ["encoder_block_1", "1.5"]),
+        (
+            f"{ENCODER}.changing_conv_params.encoder_block_1.dropout_rate",
+            1.5,
+            ["encoder_block_1", "1.5"],
+        ),
         (f"{ENCODER}.changing_conv_params.encoder_block_1.dropout_rate", -0.1, ["-0.1"]),
-        ("model_structure.bottle_neck_params.changing_conv_params.dropout_rate", 1.0, ["less than 1"]),
+        (
+            "model_structure.bottle_neck_params.changing_conv_params.dropout_rate",
+            1.0,
+            ["less than 1"],
+        ),
         (
             f"{ENCODER}.general_conv_params.activation",
             "rellu",
             ["activation (='rellu')", "did you mean 'relu'"],
         ),
-        (f"{ENCODER}.general_conv_params.kernel_initializer", "he_norma", ["did you mean 'he_normal'"]),
+        (
+            f"{ENCODER}.general_conv_params.kernel_initializer",
+            "he_norma",
+            ["did you mean 'he_normal'"],
+        ),
         (f"{ENCODER}.general_conv_params.kernel_size", [3], ["kernel_size"]),
         (f"{ENCODER}.general_conv_params.kernel_size", [0, 3], ["kernel_size", "0"]),
         (f"{ENCODER}.changing_conv_params.encoder_block_1.filter_size", 0, ["filter_size (=0)"]),
-        (f"{ENCODER}.changing_conv_params.block_6", {"dropout_rate": 0.1, "filter_size": 2}, ["'block_6'"]),
+        (
+            f"{ENCODER}.changing_conv_params.block_6",
+            {"dropout_rate": 0.1, "filter_size": 2},
+            ["'block_6'"],
+        ),
         (
             f"{ENCODER}.changing_conv_params.encoder_block_7",
             {"dropout_rate": 0.1, "filter_size": 2},
             ["'encoder_block_6' is missing"],
         ),
-        ("model_structure.input_params", {"height": 250}, ["height (=250)", "multiple of 32", "224 or 256"]),
+        (
+            "model_structure.input_params",
+            {"height": 250},
+            ["height (=250)", "multiple of 32", "224 or 256"],
+        ),
         (f"{PARAMS}.epoch_num", "25", ["epoch_num (='25')"]),
         (f"{PARAMS}.epoch_num", True, ["epoch_num"]),
         (f"{PARAMS}.epoch_num", 2.5, ["epoch_num (=2.5)"]),
@@ -173,8 +195,16 @@ def test_generator_refuses_too_few_or_too_many_blocks(n_blocks):
         ),
         (f"{CONF}.call_backs_conf.LambdaCallback", {}, ["'LambdaCallback' is not allowed"]),
         (f"{CONF}.call_backs_conf.EarlyStopping", {"patiense": 3}, ["did you mean 'patience'"]),
-        (f"{CONF}.call_backs_conf.CSVLogger", {"filename": "../log.csv"}, ["must stay inside the run"]),
-        (f"{CONF}.call_backs_conf.CSVLogger", {"filename": "/tmp/log.csv"}, ["must stay inside the run"]),
+        (
+            f"{CONF}.call_backs_conf.CSVLogger",
+            {"filename": "../log.csv"},
+            ["must stay inside the run"],
+        ),
+        (
+            f"{CONF}.call_backs_conf.CSVLogger",
+            {"filename": "/tmp/log.csv"},
+            ["must stay inside the run"],
+        ),
         (f"{CONF}.call_backs_conf.EarlyStopping", {"patience": [1]}, ["patience"]),
     ],
 )

@@ -1,0 +1,69 @@
+import pandas as pd
+import pytest
+from conftest import box, files_of, some_image
+
+from helpers.run_folder import RunFolder
+from helpers.session import Session, settle_split, start_session
+from helpers.settings import generate_settings
+
+DRAWN = pd.DataFrame(
+    {"id": ["a", "b", "c"], "kind": "k", "group": [0, 1, 2], "split": ["train", "test", "train"]}
+)
+OTHER = DRAWN.assign(split=["test", "train", "train"])
+
+
+def session_of(folder, location="sample", **training):
+    return Session(generate_settings(2, **training), RunFolder(folder), str(location))
+
+
+def test_a_run_keeps_the_split_that_it_began_with(tmp_path):
+    session = session_of(tmp_path / "run")
+    assert settle_split(session, DRAWN).equals(DRAWN)
+    assert settle_split(session, OTHER).equals(DRAWN)
+    assert session.run.read_csv("split.csv").equals(DRAWN)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"test_split_ratio": 0.5}])
+def test_other_settings_draw_another_split(tmp_path, change):
+    settle_split(session_of(tmp_path / "run"), DRAWN)
+    assert settle_split(session_of(tmp_path / "run", **change), OTHER).equals(OTHER)
+
+
+def test_other_images_draw_another_split(tmp_path):
+    session = session_of(tmp_path / "run")
+    settle_split(session, DRAWN)
+    assert settle_split(session, OTHER[:2]).equals(OTHER[:2])
+
+
+def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
+    settle_split(session_of(tmp_path / "run"), DRAWN)
+    (tmp_path / "run" / "checkpoint.keras").write_text("")
+    with pytest.raises(ValueError, match="trained on another split; give another `run`"):
+        settle_split(session_of(tmp_path / "run", seed=1), OTHER)
+    assert RunFolder(tmp_path / "run").read_csv("split.csv").equals(DRAWN)
+
+
+def test_the_sides_of_a_split_are_read_back(tmp_path, write_set):
+    files = {}
+    for number, name in enumerate("abc"):
+        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
+    session = session_of(tmp_path / "run", write_set(files))
+    data = session.read_data()
+    with pytest.raises(FileNotFoundError, match="01 · Data exploration"):
+        session.read_split(data)
+    settle_split(session, DRAWN.assign(split=["train", "test", "left out"]))
+    sides = session.read_split(data)
+    assert {side: part.ids for side, part in sides.items()} == {
+        "train": ["a"],
+        "validation": [],
+        "test": ["b"],
+    }
+    with pytest.raises(ValueError, match="made for other images"):
+        session.read_split(data.select([0, 1]))
+
+
+def test_parameters_override_the_settings_file():
+    session = start_session("settings/quick.json", "elsewhere", "a-run", 7)
+    assert session.settings.training.seed == 7
+    assert session.data_set_location == "elsewhere"
+    assert start_session("settings/quick.json").data_set_location == "sample"
