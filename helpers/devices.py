@@ -1,6 +1,7 @@
 """Which device runs, and in which precision it is fastest."""
 
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from helpers.settings import Settings
@@ -24,19 +25,21 @@ class Device(NamedTuple):
 def choose_device(settings: Settings) -> Device:
     """Return the device that Keras uses and the precision to use on it.
 
-    The setting `precision` decides; where it is "auto", a small convolution is timed in float32
-    and bfloat16 and the faster one taken. Processors with AVX512-BF16 or AMX and recent GPUs gain
-    from bfloat16, all others lose.
+    The setting `precision` decides. Where it is "auto", bfloat16 is taken if a small convolution
+    is clearly faster in it. A processor without bfloat16 instructions (AVX512-BF16, AMX, or those
+    of ARM) is not even asked: it computes bfloat16 in float32, with conversions.
     """
     import keras
 
     kind = "GPU" if any("gpu" in name for name in _devices()) else "CPU"
-    precision = settings.training.precision
+    backend, precision = keras.backend.backend(), settings.training.precision
     if precision != "auto":
-        return Device(kind, keras.backend.backend(), precision, "as the settings say")
+        return Device(kind, backend, precision, "as the settings say")
+    if kind == "CPU" and not has_bfloat16():
+        return Device(kind, backend, "float32", "the processor has no bfloat16 instructions")
     gain = measure_bfloat16_gain()
     precision = "mixed_bfloat16" if gain >= WORTH_IT else "float32"
-    return Device(kind, keras.backend.backend(), precision, f"bfloat16 is {gain:.1f} times as fast")
+    return Device(kind, backend, precision, f"bfloat16 is {gain:.1f} times as fast")
 
 
 def _devices() -> list[str]:
@@ -45,7 +48,17 @@ def _devices() -> list[str]:
     return keras.distribution.list_devices()
 
 
-def measure_bfloat16_gain(repeats: int = 3) -> float:
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor says that it has bfloat16 instructions.
+
+    Only Linux tells; elsewhere the answer is False, and float32 is used.
+    """
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return any({"avx512_bf16", "amx_bf16", "bf16"} & set(line.split()) for line in lines)
+
+
+def measure_bfloat16_gain(repeats: int = 5) -> float:
     """Return how many times as fast a convolution is in bfloat16 as in float32, above 0.
 
     Each type is timed `repeats` times in turn and its best time counts, so that other work on the

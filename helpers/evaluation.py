@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from helpers.data import DataSet
-from helpers.kinds import KINDS
+from helpers.kinds import KINDS, say_kind
 from helpers.labels import labels_to_target
 from helpers.masks import MaskWriter, read_mask
 from helpers.metrics import (
@@ -25,7 +25,6 @@ from helpers.metrics import (
     precision,
     recall,
 )
-from helpers.plots import name as say_kind
 from helpers.run_folder import RunFolder
 
 SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}

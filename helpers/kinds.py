@@ -30,6 +30,18 @@ KINDS = (
     "grayscale_tissue",
 )
 
+
+def say_kind(kind: str) -> str:
+    """Return a kind as a reader says it.
+
+    Examples
+    --------
+    >>> say_kind("small_fluorescent"), say_kind("pink_purple_tissue")
+    ('small fluorescent', 'pink-and-purple tissue')
+    """
+    return kind.replace("pink_purple", "pink-and-purple").replace("_", " ")
+
+
 BRIGHT_GROUND = 1 / 3
 """Median brightness above which the ground is bright.
 

@@ -43,11 +43,6 @@ def set_style() -> None:
     )
 
 
-def name(kind: str) -> str:
-    """Return a kind as a reader says it: "small_fluorescent" becomes "small fluorescent"."""
-    return kind.replace("_", " ").replace("pink purple", "pink-and-purple")
-
-
 def stretch(image: NDArray[np.number]) -> NDArray[np.float64]:
     """Return `image` with its darkest .5 % at 0 and its brightest .5 % at 1, for display only.
 

@@ -12,8 +12,8 @@ from matplotlib.ticker import NullLocator
 
 from helpers import kinds as rules
 from helpers.fields import assemble_field
-from helpers.kinds import KINDS
-from helpers.plots import KIND_COLOURS, name, plot_gallery, stretch
+from helpers.kinds import KINDS, say_kind
+from helpers.plots import KIND_COLOURS, plot_gallery, stretch
 
 _ALL = "#0173B2"  # where no kind is meant
 
@@ -118,7 +118,7 @@ def plot_kinds(images: Sequence[np.ndarray], kinds: Sequence[str], n_each: int =
             ax.set_axis_off()
         for ax, member in zip(row, members[spread], strict=False):
             ax.imshow(stretch(images[member]), vmin=0, vmax=1)
-        row[0].set_title(f"{name(kind)}, n = {len(members)}", color=KIND_COLOURS[kind])
+        row[0].set_title(f"{say_kind(kind)}, n = {len(members)}", color=KIND_COLOURS[kind])
     return figure
 
 
@@ -150,7 +150,7 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
     for kind in KINDS:
         of_kind = table[table["kind"] == kind]
         if len(of_kind):
-            label = f"{name(kind)} ({len(of_kind)})"
+            label = f"{say_kind(kind)} ({len(of_kind)})"
             ax.plot(of_kind[x], of_kind[y], "o", color=KIND_COLOURS[kind], alpha=0.6, label=label)
     ax.axvline(limits[x], color="black", linestyle=":", linewidth=1)
     ax.axhline(limits[y], color="black", linestyle=":", linewidth=1)
@@ -174,7 +174,7 @@ def plot_mistakes(
     wrong = np.flatnonzero((found != known) & known.notna())[:n_most]
     if not len(wrong):
         return None
-    titles = [f"found {name(found.iloc[k])}\nknown {name(known.iloc[k])}" for k in wrong]
+    titles = [f"found {say_kind(found.iloc[k])}\nknown {say_kind(known.iloc[k])}" for k in wrong]
     figure = plot_gallery([images[k] for k in wrong], titles, n_columns=min(len(wrong), 5))
     for ax in figure.axes:
         ax.title.set_fontsize("small")
@@ -192,7 +192,7 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = plt.gca() if ax is None else ax
     left = np.zeros(shares.shape[1])
     for kind, row in shares.iterrows():
-        ax.barh(shares.columns, row, left=left, color=KIND_COLOURS[kind], label=name(kind))
+        ax.barh(shares.columns, row, left=left, color=KIND_COLOURS[kind], label=say_kind(kind))
         for quantity, (start, share) in enumerate(zip(left, row, strict=True)):
             if share >= 0.05:
                 ax.annotate(
@@ -236,6 +236,6 @@ def plot_by_kind(
         ax.plot(values, row + scatter, "o", color=KIND_COLOURS[kind], alpha=0.5, markersize=4)
         ax.plot([np.median(values)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
     counts = table["kind"].value_counts()
-    ax.set_yticks(range(len(order)), [f"{name(kind)} ({counts[kind]})" for kind in order])
+    ax.set_yticks(range(len(order)), [f"{say_kind(kind)} ({counts[kind]})" for kind in order])
     ax.set(ylim=(len(order) - 0.5, -0.5), xlabel=unit, title="a point an image; line: median")
     return ax

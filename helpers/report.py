@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from helpers.kinds import KINDS
+from helpers.kinds import KINDS, say_kind
 from helpers.parameters import find_notebooks
 from helpers.paths import ROOT
 
@@ -85,7 +85,7 @@ def describe_results() -> str:
     ]
     for kind, values in [*kinds, ("all", metrics["overall"])]:
         count = f"{values['n_images']} ({values['n_fields']})"
-        name = kind.replace("_", " ").replace("pink purple", "pink-and-purple")
+        name = say_kind(kind)
         lines.append(
             f"| {name} | {count} | {_interval(values['dice'])} | {_interval(values['iou'])} |"
         )

@@ -11,7 +11,9 @@ from helpers.paths import ROOT, resolve
 MADE_BY = {
     "faults.csv": "01 · Data exploration",
     "split.csv": "01 · Data exploration",
+    "split.json": "01 · Data exploration",
     "kinds.csv": "02 · Histology and fluorescence",
+    "network.csv": "03 · The U-Net from its settings",
     "settings.json": "04 · Training",
     "network.keras": "04 · Training",
     "history.csv": "04 · Training",

@@ -24,6 +24,9 @@ from helpers.parameters import (
 from helpers.paths import resolve
 from helpers.run_folder import RunFolder
 
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40", "--IPKernelApp.capture_fd_output=False"]
+"""Errors only, and what C libraries say at their start stays out of the notebooks."""
+
 LOOK_FIRST = "look_at_first"  # key of a run's metrics.json: the mask that a reader opens first
 
 
@@ -155,7 +158,7 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
             progress_bar=False,
             start_timeout=180,
             stdout_file=_EpochLines(),
-            extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+            extra_arguments=KERNEL_ARGUMENTS,
         )
     except PapermillExecutionError as error:
         cell = f"cell In [{error.exec_count}], {_first_line(error.source)}"

@@ -27,9 +27,36 @@ def test_a_chosen_precision_is_used_without_probing(monkeypatch, precision):
 )
 def test_bfloat16_is_chosen_only_where_it_pays(monkeypatch, gain, expected):
     monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
     device = devices.choose_device(settings_for("auto"))
     assert device.precision == expected
     assert f"{gain:.1f} times as fast" in str(device)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512_bf16 sse\n", True),
+        ("flags\t\t: amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("model name\t: bf16\nflags\t\t: fpu avx2\n", False),
+        (None, False),
+    ],
+)
+def test_bfloat16_instructions_are_read_from_the_system(tmp_path, text, expected):
+    file = tmp_path / "cpuinfo"
+    if text:
+        file.write_text(text)
+    assert devices.has_bfloat16(file) is expected
+
+
+def test_a_processor_without_bfloat16_is_not_asked(monkeypatch):
+    monkeypatch.setattr(devices, "_devices", lambda: ["cpu:0"])
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: pytest.fail("probed"))
+    device = devices.choose_device(settings_for("auto"))
+    assert device.precision == "float32"
+    assert "no bfloat16 instructions" in device.reason
 
 
 @pytest.mark.parametrize(("names", "kind"), [(["cpu:0"], "CPU"), (["cpu:0", "gpu:0"], "GPU")])
