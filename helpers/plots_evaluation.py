@@ -13,13 +13,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
+from helpers.kinds import say_kind
 from helpers.metrics import Calibration
 from helpers.plots import (
     KIND_COLOURS,
     MATCHED,
     MISSED,
     SPURIOUS,
-    name,
     plot_errors,
     plot_image,
     plot_outlines,
@@ -69,7 +69,7 @@ def say_score(score: str) -> str:
 
 
 def _tell(row: pd.Series) -> str:
-    kind = name(row["kind"]) if row["kind"] in KIND_COLOURS else "all kinds"
+    kind = say_kind(row["kind"]) if row["kind"] in KIND_COLOURS else "all kinds"
     images = "image" if row["n_images"] == 1 else "images"
     fields = "field" if row["n_fields"] == 1 else "fields"
     return f"{kind}\n{row['n_images']} {images}, {row['n_fields']} {fields}"
@@ -89,7 +89,7 @@ def plot_score_against(
         points = known[known["kind"] == kind]
         if len(points):
             ax.scatter(
-                points[column], points[score], s=22, color=colour, alpha=0.75, label=name(kind)
+                points[column], points[score], s=22, color=colour, alpha=0.75, label=say_kind(kind)
             )
     left_out = (
         f", {len(table) - len(known)} without nuclei left out" if len(known) < len(table) else ""
@@ -163,7 +163,7 @@ def plot_examples(
 
 def tell_example(row) -> str:
     """Return a title: rank, kind and IoU of an example, as `pick_examples` gives it."""
-    return f"{row.rank}: {name(row.kind)}\nIoU {row.iou:.2f}"
+    return f"{row.rank}: {say_kind(row.kind)}\nIoU {row.iou:.2f}"
 
 
 def write_overlay(
