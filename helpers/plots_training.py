@@ -69,7 +69,7 @@ def plot_history(history: pd.DataFrame, quantity: str, label: str, ax: Axes | No
         )
     ax.set(xlabel="epoch", ylabel=label, ylim=(0, 1) if quantity == "iou" else (0, None))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False)
+    ax.legend(framealpha=0.9, edgecolor="none")
     return ax
 
 

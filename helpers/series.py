@@ -149,17 +149,18 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
     copy.unlink(missing_ok=True)
     copy.with_suffix(".html").unlink(missing_ok=True)
     try:
-        execute_notebook(
-            notebook,
-            copy,
-            dict(parameters),
-            kernel_name="python3",
-            cwd=notebook.parent,
-            progress_bar=False,
-            start_timeout=180,
-            stdout_file=_EpochLines(),
-            extra_arguments=KERNEL_ARGUMENTS,
-        )
+        with _keep_out_of_sight(copy.with_suffix(".log")):
+            execute_notebook(
+                notebook,
+                copy,
+                dict(parameters),
+                kernel_name="python3",
+                cwd=notebook.parent,
+                progress_bar=False,
+                start_timeout=180,
+                stdout_file=_EpochLines(),
+                extra_arguments=KERNEL_ARGUMENTS,
+            )
     except PapermillExecutionError as error:
         cell = f"cell In [{error.exec_count}], {_first_line(error.source)}"
         raise _failure(notebook, copy, cell, f"{error.ename}: {error.evalue}") from None
@@ -168,6 +169,22 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
     finally:
         _forget_paths(copy)
     write_page(copy)
+
+
+@contextmanager
+def _keep_out_of_sight(log: Path) -> Iterator[None]:
+    """Send what kernels and C libraries say on standard error to `log`, kept after a failure."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+            yield
+        log.unlink()
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def write_page(notebook: Path) -> Path:
