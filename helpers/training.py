@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ def _fit(run, settings, model, state, train_set, validation_set):
             callback.append = True
     n_epochs = len(state["history"])
     checkpoint = Checkpoint(run, settings, state, named, batches)
-    progress = TqdmCallback(verbose=1, leave=False)
+    progress = TqdmCallback(verbose=1, leave=False, disable="TQDM_DISABLE" in os.environ)
     model.fit(
         batches,
         validation_data=validation,
