@@ -71,13 +71,13 @@ lab: install ## open JupyterLab on notebooks/
 	@$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 MB)
-	@$(PY) -m helpers.download
+	@$(PY) -m helpers.data.download
 
 notebooks: install ## run the committed notebooks in place, at their defaults
-	@$(PY) -m helpers.refresh
+	@$(PY) -m helpers.series.refresh
 
 readme: install ## write the tables of README.md from results/ and the notebooks
-	@$(PY) -m helpers.report
+	@$(PY) -m helpers.series.report
 
 format: install ## put code and notebooks into the house format
 	@$(PY) -m ruff check --fix

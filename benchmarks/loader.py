@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.data import read_data_set
-from helpers.layout import Source, find_entries
+from helpers.data.data_set import read_data_set
+from helpers.data.layout import Source, find_entries
+from helpers.data.reading import decode
 from helpers.paths import ROOT, resolve
-from helpers.reading import decode
 
 try:
     import cv2

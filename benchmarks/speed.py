@@ -4,8 +4,8 @@
 
 Both ways run the same network on the same images, in turns, so that other work on the machine
 slows both. The original's way is Keras in float32, fed from arrays that hold the whole data set;
-ours is `helpers.training` with the precision that `helpers.devices` chooses and batches that are
-cut, mirrored and normalised on the way. The last rows say what an epoch costs beyond its steps.
+ours is `helpers.training` with the precision that its `devices` chooses and batches that are cut,
+mirrored and normalised on the way. The last rows say what an epoch costs beyond its steps.
 """
 
 import argparse
@@ -25,11 +25,11 @@ import keras
 import numpy as np
 
 from helpers import build_unet, load_settings
-from helpers.batches import Batches
-from helpers.devices import choose_device
-from helpers.prediction import Network
+from helpers.network.prediction import Network
 from helpers.run_folder import RunFolder
-from helpers.training import compile_network, train
+from helpers.training.batches import Batches
+from helpers.training.devices import choose_device
+from helpers.training.loop import compile_network, train
 
 
 def draw_images(n_images: int, size: int, seed: int = 0) -> tuple[list, list]:

@@ -13,7 +13,7 @@ __all__ = ["build_unet", "load_settings"]
 def __getattr__(name: str):
     """Load `build_unet`, and Keras with it, when it is first asked for."""
     if name == "build_unet":
-        from helpers.unet import build_unet
+        from helpers.network.unet import build_unet
 
         return build_unet
     raise AttributeError(f"module 'helpers' has no attribute {name!r}")

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from helpers.batches import Batches
 from helpers.settings import generate_settings, parse_settings
+from helpers.training.batches import Batches
 
 
 def settings_for(

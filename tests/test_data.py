@@ -11,12 +11,13 @@ import tifffile
 from conftest import box, files_of, png, some_image
 from PIL import Image
 
-from helpers import cache, data, layout
-from helpers.data import read_data_set
-from helpers.faults import GRAVE, NOTED, DataFaultError, summarise_faults
-from helpers.image_files import read_labels
-from helpers.png16 import read_png16
-from helpers.reading import read_image, read_mask
+from helpers.data import cache, layout
+from helpers.data import data_set as data
+from helpers.data.data_set import read_data_set
+from helpers.data.faults import GRAVE, NOTED, DataFaultError, summarise_faults
+from helpers.data.image_files import read_labels
+from helpers.data.png16 import read_png16
+from helpers.data.reading import read_image, read_mask
 
 
 @pytest.fixture
@@ -508,7 +509,7 @@ def test_the_sample_is_written_once_and_again_when_its_generator_changes(
 
     calls = []
     monkeypatch.setattr(data, "ROOT", tmp_path)
-    monkeypatch.setattr("helpers.sample.write_sample", write)
+    monkeypatch.setattr("helpers.data.sample.write_sample", write)
     assert read("sample").key == read("sample").key
     assert calls == [0]
     (tmp_path / "data" / "sample" / ".made-by").write_text("an older generator")

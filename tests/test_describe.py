@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from conftest import box, files_of, some_image
 
-from helpers import describe, kinds_compared
-from helpers.data import read_data_set
-from helpers.fields import assemble_field, choose_field, compare_leaks, place_tiles
-from helpers.kinds import KINDS
+from helpers.data.data_set import read_data_set
+from helpers.exploration import describe, kinds_compared
+from helpers.exploration.fields import assemble_field, choose_field, compare_leaks, place_tiles
+from helpers.exploration.kinds import KINDS
 
 
 def test_the_sample_is_what_its_description_says():

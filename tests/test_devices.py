@@ -1,7 +1,7 @@
 import pytest
 
-from helpers import devices
 from helpers.settings import generate_settings
+from helpers.training import devices
 
 
 def settings_for(precision):

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from helpers import download
-from helpers.download import download_archive, main
+from helpers.data import download
+from helpers.data.download import download_archive, main
 
 NAME = "stage1_train.zip"
 

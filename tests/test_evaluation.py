@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.data import read_data_set
-from helpers.evaluation import (
+from helpers.data.data_set import read_data_set
+from helpers.evaluation.masks import mask_folder, read_mask
+from helpers.evaluation.scores import (
     describe_evaluation,
     evaluate,
     missing_kinds,
@@ -19,7 +20,6 @@ from helpers.evaluation import (
     summarise_training,
     tabulate_summary,
 )
-from helpers.masks import mask_folder, read_mask
 from helpers.run_folder import RunFolder
 from tests.conftest import box, files_of, some_image
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.kinds import KINDS, Measures, find_kinds, measure_image, name_kind
+from helpers.exploration.kinds import KINDS, Measures, find_kinds, measure_image, name_kind
 
 
 def discs(radius_px, shape=(256, 256), spacing_px=64, ground=8, level=120):
@@ -111,7 +111,7 @@ def test_other_dtypes_are_refused(dtype):
 
 
 def test_the_embedded_sample_is_recognised(tmp_path):
-    from helpers.sample import sample_truth, write_sample
+    from helpers.data.sample import sample_truth, write_sample
 
     folder, truth = write_sample(tmp_path / "sample"), sample_truth()
     images = [

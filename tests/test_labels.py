@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from helpers.labels import TARGETS, labels_to_interior, labels_to_mask, labels_to_target
+from helpers.data.labels import TARGETS, labels_to_interior, labels_to_mask, labels_to_target
 
 TOUCHING = np.array(
     [

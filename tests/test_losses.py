@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.losses import LOSSES, BinaryCrossentropyDice, build_loss, build_metrics
+from helpers.network.losses import LOSSES, BinaryCrossentropyDice, build_loss, build_metrics
 from helpers.settings import TrainingParameters
 
 TRUTH = np.zeros((2, 4, 4, 1), np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.masks import mask_folder, read_mask
+from helpers.evaluation.masks import mask_folder, read_mask
 
 
 def test_a_failing_prediction_leaves_the_old_masks(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
-from helpers.metrics import (
+from helpers.evaluation.metrics import (
     Calibration,
     Confusion,
     bootstrap_interval,

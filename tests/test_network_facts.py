@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.network_facts import (
+from helpers.network.facts import (
     change_network,
     count_flop,
     count_parameters,
@@ -14,8 +14,8 @@ from helpers.network_facts import (
     tabulate_layers,
     tabulate_networks,
 )
+from helpers.network.unet import build_unet
 from helpers.settings import SettingsError, generate_settings, load_settings, parse_settings
-from helpers.unet import build_unet
 
 ORIGINAL = load_settings("settings/original.json")
 

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers import plots_data as plots
-from helpers.kinds import KINDS, find_kinds
+from helpers.exploration.kinds import KINDS, find_kinds
+from helpers.figures import data as plots
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (48, 64, *colour), dtype=np.uint8) for colour in ((), (3,), ())]

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.evaluation import summarise_scores
-from helpers.metrics import calibration
-from helpers.plots_evaluation import (
+from helpers.evaluation.metrics import calibration
+from helpers.evaluation.scores import summarise_scores
+from helpers.figures.evaluation import (
     plot_calibration,
     plot_examples,
     plot_score_against,

@@ -4,14 +4,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.network_facts import tabulate_networks
-from helpers.plots_network import (
+from helpers.figures.network import (
     plot_costs,
     plot_learned,
     plot_learning,
     plot_network,
     plot_receptive_fields,
 )
+from helpers.network.facts import tabulate_networks
 from helpers.settings import generate_settings, load_settings, parse_settings
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.plots_training import plot_batch, plot_history, rate_changes
+from helpers.figures.training import plot_batch, plot_history, rate_changes
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import prediction
-from helpers.archives import load_model, read_settings, read_state, save_network
-from helpers.prediction import Network, load_network, tiles
-from helpers.preprocessing import network_input
+from helpers.network import prediction
+from helpers.network.archives import load_model, read_settings, read_state, save_network
+from helpers.network.prediction import Network, load_network, tiles
+from helpers.network.preprocessing import network_input
+from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
-from helpers.unet import build_unet
 
 
 def settings_for(channels=3, normalisation="scale", n_blocks=2):

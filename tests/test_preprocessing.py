@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from helpers.preprocessing import (
+from helpers.network.preprocessing import (
     check_image,
     crop_padding,
     cut,

@@ -1,30 +1,30 @@
 import pytest
 
-from helpers import report
-from helpers.paths import ROOT
+from helpers.series import report
+
+MAP = report.LAYERS
 
 
 def test_readme_tables_are_current():
     text = report.README.read_text(encoding="utf-8")
-    assert report.fill(text) == text, "run `python -m helpers.report`"
+    assert report.fill(text) == text, "run `python -m helpers.series.report`"
 
 
 def test_the_map_names_every_module_once():
-    named = [module for group in report.LAYERS.values() for module in group]
-    there = {path.stem for path in (ROOT / "helpers").glob("*.py")} - {"__init__"}
+    named = [report.PACKAGE / folder / f"{m}.py" for folder in MAP for m in MAP[folder]]
+    there = set(report.PACKAGE.rglob("*.py")) - set(report.PACKAGE.rglob("__*__.py"))
     assert len(named) == len(set(named))
     assert set(named) == there
 
 
-def test_modules_import_from_their_own_line_or_above():
-    layers = list(report.LAYERS.values())
+def test_modules_import_from_their_own_folder_or_above():
     allowed = set()
-    for group in layers:
-        allowed |= set(group)
-        for module in group:
-            source = (ROOT / "helpers" / f"{module}.py").read_text(encoding="utf-8")
+    for folder, modules in MAP.items():
+        allowed |= {f"{folder}.{module}".lstrip(".") for module in modules}
+        for module in modules:
+            source = (report.PACKAGE / folder / f"{module}.py").read_text(encoding="utf-8")
             for other in report.find_imports(source):
-                assert other in allowed, f"{module} imports {other}, which stands below it"
+                assert other in allowed, f"{folder}.{module} imports {other}, which stands below"
 
 
 def test_a_block_is_replaced_and_nothing_else(monkeypatch):

@@ -19,15 +19,16 @@ from packaging.utils import canonicalize_name
 from papermill import inspect_notebook
 
 import helpers
-from helpers.parameters import SeriesError, check_parameters
 from helpers.paths import ROOT
+from helpers.series.parameters import SeriesError, check_parameters
+from helpers.series.report import find_imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RANGE = SpecifierSet(PROJECT["requires-python"])
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
-MODULES = sorted((ROOT / "helpers").glob("*.py"))
+MODULES = sorted((ROOT / "helpers").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COMMON = {
     "settings": {"str"},
@@ -128,9 +129,10 @@ def test_what_tests_import_is_declared(path):
 def test_imports_of_helpers_run_one_way():
     graph = {}
     for module in MODULES:
-        if module.stem != "__init__":
-            names = imported_names(ast.parse(module.read_text(encoding="utf-8")))
-            graph[module.stem] = {n.split(".")[1] for n in names if n.startswith("helpers.")}
+        if module.stem not in ("__init__", "__main__"):
+            name = ".".join(module.relative_to(ROOT / "helpers").with_suffix("").parts)
+            graph[name] = find_imports(module.read_text(encoding="utf-8"))
+    assert graph["network.unet"] == {"settings"}
     graphlib.TopologicalSorter(graph).prepare()
 
 

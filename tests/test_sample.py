@@ -8,8 +8,8 @@ import pytest
 from skimage.io import imread
 from skimage.measure import label
 
-from helpers import sample
-from helpers.sample import FIELDS, NOTICE, NUCLEI, draw_image, sample_truth, write_sample
+from helpers.data import sample
+from helpers.data.sample import FIELDS, NOTICE, NUCLEI, draw_image, sample_truth, write_sample
 
 DARK_GROUND = ("small_fluorescent", "large_fluorescent")
 

@@ -5,9 +5,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from helpers import series
-from helpers.data import read_data_set
+from helpers.data.data_set import read_data_set
 from helpers.paths import ROOT
+from helpers.series import runner as series
 
 REDUCED_EPOCHS = 5
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

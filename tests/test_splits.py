@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from helpers.seams import CHANCE, find_copies, find_seams
-from helpers.splits import (
+from helpers.exploration.seams import CHANCE, find_copies, find_seams
+from helpers.exploration.splits import (
     SPLIT_NAMES,
     find_groups,
     leaking_share,

@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import training
-from helpers.archives import load_model, read_settings, read_state
-from helpers.batches import Batches
-from helpers.devices import Device
-from helpers.prediction import load_network
+from helpers.network.archives import load_model, read_settings, read_state
+from helpers.network.prediction import load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings, parse_settings
-from helpers.training import TrainingError, fingerprint, train
+from helpers.training import loop as training
+from helpers.training.batches import Batches
+from helpers.training.devices import Device
+from helpers.training.loop import TrainingError, fingerprint, train
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 PLATEAU = {"ReduceLROnPlateau": {"patience": 1, "factor": 0.5, "min_delta": 0.01}}

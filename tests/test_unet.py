@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import helpers
+from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, load_settings, parse_settings
-from helpers.unet import build_unet
 
 # As the original program's description prints it: type, output shape, parameters, inputs by place.
 ORIGINAL = [

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.splits import leaking_share, random_split, split_by_group
+from helpers.exploration.splits import leaking_share, random_split, split_by_group
 
 _STEPS = {"right": (0, 1), "below": (1, 0)}
 
@@ -16,7 +16,7 @@ def place_tiles(seams: pd.DataFrame, start: int) -> dict[int, tuple[int, int]]:
     Parameters
     ----------
     seams : DataFrame
-        From `helpers.seams.find_seams`: columns i, j, side; the best come first.
+        From `helpers.exploration.seams.find_seams`: columns i, j, side; the best come first.
     start : int
         Position of an image.
 
@@ -112,7 +112,7 @@ def compare_leaks(
     Parameters
     ----------
     groups : (n,) array of int
-        From `helpers.splits.find_groups`.
+        From `helpers.exploration.splits.find_groups`.
     test_ratio : float
         Share of the images for the test side.
     seeds : iterable of int

@@ -1,6 +1,6 @@
 """Execute the committed notebooks in place, at their defaults, and leave clean metadata.
 
-`python -m helpers.refresh` does all of them in order, `--only 03` one.
+`python -m helpers.series.refresh` does all of them in order, `--only 03` one.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import re
 import nbformat
 from nbclient import NotebookClient
 
-from helpers.parameters import NOTEBOOKS_DIR, find_notebooks
 from helpers.paths import ROOT
-from helpers.series import KERNEL_ARGUMENTS
+from helpers.series.parameters import NOTEBOOKS_DIR, find_notebooks
+from helpers.series.runner import KERNEL_ARGUMENTS
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -51,7 +51,9 @@ def _clean(output):
 
 def main() -> None:
     """Refresh the notebooks that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.refresh", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.series.refresh", description=main.__doc__
+    )
     parser.add_argument("--only", default="", help="numbers, e.g. 03 or 01,02; default all")
     only = [number for number in parser.parse_args().only.split(",") if number]
     os.environ.update(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3")

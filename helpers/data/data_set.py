@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from helpers.cache import (
+from helpers.data.cache import (
     FlatFile,
     FlatWriter,
     hash_members,
@@ -23,9 +23,9 @@ from helpers.cache import (
     replace_file,
     write_index,
 )
-from helpers.faults import GRAVE, Fault, refuse_faults, tabulate_faults
-from helpers.image_files import read_entry
-from helpers.layout import Entry, Source, find_entries
+from helpers.data.faults import GRAVE, Fault, refuse_faults, tabulate_faults
+from helpers.data.image_files import read_entry
+from helpers.data.layout import Entry, Source, find_entries
 from helpers.paths import ROOT, resolve
 
 CACHE_DIR = "data/cache"
@@ -124,9 +124,9 @@ def read_data_set(
     ----------
     location : str or Path
         "sample" for the embedded sample; a folder or a zip archive; relative paths start at the
-        repository's root. `helpers.layout.LAYOUTS` lists the layouts.
+        repository's root. `helpers.data.layout.LAYOUTS` lists the layouts.
     faults : {"refuse", "skip"}
-        What to do about images with a grave fault (`helpers.faults.GRAVE`): raise, or read the
+        What to do about images with a grave fault (`helpers.data.faults.GRAVE`): raise, or read the
         others and warn. Faults that are only noted never stop a read.
     cache_dir : str or Path
         Folder for the cache; it can be deleted at any time.
@@ -135,7 +135,7 @@ def read_data_set(
     ------
     FileNotFoundError, ValueError
         No such location, or no images in an allowed layout there.
-    helpers.faults.DataFaultError
+    helpers.data.faults.DataFaultError
         With "refuse": some images have grave faults.
     """
     if faults not in ("refuse", "skip"):
@@ -154,7 +154,7 @@ def read_data_set(
 
 def write_sample_once() -> Path:
     """Return the folder of the embedded sample, written anew when its generator has changed."""
-    from helpers import sample
+    from helpers.data import sample
 
     folder = ROOT / "data" / SAMPLE
     made_by = hashlib.sha256(Path(sample.__file__).read_bytes()).hexdigest()

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 
 def list_layers(settings: Settings) -> list[Layer]:
-    """Return the layers that `helpers.unet.build_unet` makes of `settings`, in its order."""
+    """Return the layers that `build_unet` makes of `settings`, in its order."""
     structure = settings.model_structure
     size = structure.input_params
     layers = [Layer("image", "InputLayer", (size.height, size.width, size.channels), 0, ())]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.data import DataSet
-from helpers.kinds import KINDS
+from helpers.data.data_set import DataSet
+from helpers.data.sample import sample_truth
+from helpers.exploration.kinds import KINDS
 from helpers.paths import resolve
-from helpers.sample import sample_truth
 
 
 def measure_contrast(images: Sequence[np.ndarray], labels: Sequence) -> pd.DataFrame:
@@ -59,8 +59,8 @@ def read_known_kinds(ids: Sequence[str], catalogue: str | None = None) -> pd.Ser
     ids : sequence of str
         Names of the images.
     catalogue : str, optional
-        A CSV file with the columns `image_id` and `modality`, one of `helpers.kinds.KINDS`. None
-        takes what the embedded sample says of itself.
+        A CSV file with the columns `image_id` and `modality`, one of `KINDS` of
+        `helpers.exploration.kinds`. None takes what the embedded sample says of itself.
 
     Returns
     -------

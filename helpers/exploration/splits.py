@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from helpers.seams import find_copies, find_seams
+from helpers.exploration.seams import find_copies, find_seams
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -35,7 +35,7 @@ def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
 
     See Also
     --------
-    helpers.seams.find_seams : the links from which the groups are made.
+    helpers.exploration.seams.find_seams : the links from which the groups are made.
 
     Examples
     --------

@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from helpers.kinds import say_kind
-from helpers.metrics import Calibration
-from helpers.plots import (
+from helpers.evaluation.metrics import Calibration
+from helpers.exploration.kinds import say_kind
+from helpers.figures.common import (
     KIND_COLOURS,
     MATCHED,
     MISSED,
@@ -41,7 +41,7 @@ def plot_scores(
     Parameters
     ----------
     table, summary : DataFrame
-        As `helpers.evaluation.evaluate` and `helpers.evaluation.summarise_scores` give them.
+        As `evaluate` and `summarise_scores` of `helpers.evaluation.scores` give them.
     score : str
         A column of both; its axis is fixed at 0 to 1.
     """

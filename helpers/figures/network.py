@@ -14,8 +14,8 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from helpers.metrics import iou
-from helpers.plots import plot_errors, plot_image, plot_outlines
+from helpers.evaluation.metrics import iou
+from helpers.figures.common import plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
@@ -222,7 +222,7 @@ def plot_costs(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        As `helpers.network_facts.tabulate_networks` returns it, indexed by number of blocks.
+        As `helpers.network.facts.tabulate_networks` returns it, indexed by number of blocks.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), sharex=True)
     columns = (("parameters", "parameters (log scale)"), ("GFLOP an image", "GFLOP an image"))

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.parameters import (
+from helpers.paths import resolve
+from helpers.run_folder import RunFolder
+from helpers.series.parameters import (
     NOTEBOOKS_DIR,
     SeriesError,
     check_parameters,
     find_notebooks,
     shorten,
 )
-from helpers.paths import resolve
-from helpers.run_folder import RunFolder
 
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40", "--IPKernelApp.capture_fd_output=False"]
 """Errors only, and what C libraries say at their start stays out of the notebooks."""

@@ -1,4 +1,4 @@
-"""The parts of README.md that repeat what stands elsewhere: `python -m helpers.report`.
+"""The parts of README.md that repeat what stands elsewhere: `python -m helpers.series.report`.
 
 Tables of notebooks, modules and results are written from the notebooks, the modules and the files
 under `results/` and `benchmarks/results/`, so that a number lives once.
@@ -10,28 +10,30 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from helpers.kinds import KINDS, say_kind
-from helpers.parameters import find_notebooks
+from helpers.exploration.kinds import KINDS, say_kind
 from helpers.paths import ROOT
+from helpers.series.parameters import find_notebooks
 
+PACKAGE = ROOT / "helpers"
 README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
-    "settings": ("paths", "structure", "settings"),
+    "": ("paths", "run_folder", "structure", "settings"),
     "data": (
-        "labels", "sample", "reading", "png16", "image_files", "faults", "layout", "cache", "data",
-        "download",
+        "labels", "reading", "png16", "faults", "layout", "image_files", "cache", "sample",
+        "data_set", "download",
     ),
-    "kinds and splits": ("kinds", "seams", "splits", "describe", "fields", "kinds_compared"),
-    "network": ("preprocessing", "batches", "losses", "unet", "network_facts"),
-    "training and prediction": ("devices", "run_folder", "archives", "training", "prediction"),
-    "evaluation": ("metrics", "masks", "evaluation"),
-    "figures": ("plots", "plots_data", "plots_network", "plots_training", "plots_evaluation"),
-    "the series": ("session", "parameters", "series", "refresh", "report"),
+    "exploration": ("kinds", "seams", "splits", "fields", "describe", "kinds_compared"),
+    "network": ("preprocessing", "losses", "unet", "facts", "archives", "prediction"),
+    "training": ("batches", "devices", "loop"),
+    "evaluation": ("metrics", "masks", "scores"),
+    "figures": ("common", "data", "network", "training", "evaluation"),
+    "series": ("session", "parameters", "runner", "refresh", "report"),
 }  # fmt: skip
-"""The map of the package; a module imports from its own line or from one above."""
+"""The package's folders and their modules; a module imports from its own folder or one above."""
 
 
 def describe_notebooks() -> str:
@@ -47,15 +49,18 @@ def describe_notebooks() -> str:
 
 
 def describe_modules() -> str:
-    """Return a list of the package's modules with the first line of each docstring."""
+    """Return a list of the package's folders and modules with the first line of each docstring."""
     lines = []
-    for group, modules in LAYERS.items():
-        lines.append(f"- **{group}**")
-        for module in modules:
-            source = (ROOT / "helpers" / f"{module}.py").read_text(encoding="utf-8")
-            summary = ast.get_docstring(ast.parse(source)).split("\n\n")[0]
-            lines.append(f"  - `{module}`: {' '.join(summary.split())}")
+    for folder, modules in LAYERS.items():
+        path = PACKAGE / folder
+        lines.append(f"- **`helpers/{folder}`** {_summary(path / '__init__.py')}")
+        lines += [f"  - `{module}`: {_summary(path / f'{module}.py')}" for module in modules]
     return "\n".join(lines)
+
+
+def _summary(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
 def find_imports(source: str) -> set[str]:
@@ -63,15 +68,19 @@ def find_imports(source: str) -> set[str]:
 
     Examples
     --------
-    >>> find_imports("from helpers.paths import ROOT")
-    {'paths'}
+    >>> sorted(find_imports("from helpers.paths import ROOT"))
+    ['paths']
+    >>> sorted(find_imports("from helpers.data import cache, layout"))
+    ['data.cache', 'data.layout']
     """
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
-            found.add(node.module.removeprefix("helpers."))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "helpers":
+            place = node.module.removeprefix("helpers").removeprefix(".")
+            if place in LAYERS:
+                found |= {f"{place}.{alias.name}".lstrip(".") for alias in node.names}
+            else:
+                found.add(place)
     return found - {"load_settings", "build_unet"}
 
 
@@ -160,7 +169,9 @@ def fill(text: str) -> str:
 
 def main() -> None:
     """Write README.md's tables anew, or with --check only say whether they are current."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.series.report", description=main.__doc__
+    )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     text = README.read_text(encoding="utf-8")

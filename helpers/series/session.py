@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from helpers.data import DataSet, read_data_set
+from helpers.data.data_set import DataSet, read_data_set
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 
@@ -22,7 +22,7 @@ class Session(NamedTuple):
     def read_data(self, *, faults: str = "refuse") -> DataSet:
         """Return the data set; `faults` says what happens to images that are not sound.
 
-        See `helpers.data.read_data_set`.
+        See `helpers.data.data_set.read_data_set`.
         """
         return read_data_set(self.data_set_location, faults=faults)
 
@@ -66,7 +66,7 @@ def start_session(
     seed : int, optional
         Overrides the settings file's.
     """
-    from helpers.plots import set_style
+    from helpers.figures.common import set_style
 
     set_style()
     loaded = load_settings(settings).with_training(seed=seed)

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.archives import load_model, read_settings
-from helpers.preprocessing import crop_padding, network_input, pad_to_multiple
+from helpers.network.archives import load_model, read_settings
+from helpers.network.preprocessing import crop_padding, network_input, pad_to_multiple
+from helpers.network.unet import build_unet
 from helpers.settings import Settings
-from helpers.unet import build_unet
 
 TILE_PX, HALO_PX = 1024, 128
 """Larger images go through in tiles of `TILE_PX`, each with `HALO_PX` of its neighbours around."""
@@ -24,7 +24,7 @@ class Network:
     model : keras.Model
         Built from `settings`, trained.
     precision : str
-        The Keras dtype policy to predict in; see `helpers.devices.choose_device`.
+        The Keras dtype policy to predict in; see `helpers.training.devices.choose_device`.
     """
 
     def __init__(self, model: keras.Model, settings: Settings, *, precision: str = "float32"):

@@ -12,11 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helpers.data import DataSet
-from helpers.kinds import KINDS, say_kind
-from helpers.labels import labels_to_target
-from helpers.masks import MaskWriter, read_mask
-from helpers.metrics import (
+from helpers.data.data_set import DataSet
+from helpers.data.labels import labels_to_target
+from helpers.evaluation.masks import MaskWriter, read_mask
+from helpers.evaluation.metrics import (
     Calibration,
     bootstrap_interval,
     calibration,
@@ -25,6 +24,7 @@ from helpers.metrics import (
     precision,
     recall,
 )
+from helpers.exploration.kinds import KINDS, say_kind
 from helpers.run_folder import RunFolder
 
 SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
@@ -51,7 +51,7 @@ def evaluate(
 
     Parameters
     ----------
-    network : helpers.prediction.Network
+    network : helpers.network.prediction.Network
         Anything whose `predict(image)` gives (H, W) probabilities and which has `settings`.
     data : DataSet
         Labelled images.
@@ -60,7 +60,7 @@ def evaluate(
     threshold : float
         A pixel is nucleus where its probability is at least this, 0 to 1, ends excluded.
     write_mask : callable, optional
-        Gets the id and the (H, W) bool mask of every image; see `helpers.masks.mask_folder`.
+        Gets the id and the (H, W) bool mask of every image; see `masks.mask_folder`.
 
     Returns
     -------
@@ -163,8 +163,8 @@ def summarise_scores(
     -------
     DataFrame
         Columns score, kind, n_images, n_fields, estimate, low, high; kinds in the order of
-        `helpers.kinds.KINDS`, then "all". `low` and `high` are NaN where there is one field of
-        view: one field says nothing about the next.
+        `helpers.exploration.kinds.KINDS`, then "all". `low` and `high` are NaN where there is
+        one field of view: one field says nothing about the next.
     """
     kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
     rows = []
@@ -230,7 +230,7 @@ def _best_first(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def pick_examples_by_kind(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
-    """Return best, median and worst of every kind, kinds in the order of `helpers.kinds.KINDS`."""
+    """Return best, median and worst of every kind, kinds in the order of `KINDS`."""
     kinds = [table[table["kind"] == kind] for kind in KINDS]
     return pd.concat([pick_examples(part, by) for part in kinds if len(part)], ignore_index=True)
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers import losses  # noqa: F401  (registers the losses that a file may name)
+from helpers.network import losses  # noqa: F401  (registers the losses that a file may name)
 from helpers.settings import Settings, parse_settings
 
 SETTINGS = "nuclei/settings.json"

@@ -7,8 +7,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.labels import labels_to_target
-from helpers.preprocessing import IntensityRange, cut, intensity_range, normalise, pad, to_channels
+from helpers.data.labels import labels_to_target
+from helpers.network.preprocessing import (
+    IntensityRange,
+    cut,
+    intensity_range,
+    normalise,
+    pad,
+    to_channels,
+)
 from helpers.settings import Settings
 
 ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))

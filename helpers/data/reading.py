@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
 
-from helpers.png16 import read_png16
+from helpers.data.png16 import read_png16
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

@@ -1,4 +1,4 @@
-"""Downloads BBBC038, the images of the Data Science Bowl 2018: `python -m helpers.download`.
+"""Downloads BBBC038, the images of the Data Science Bowl 2018: `python -m helpers.data.download`.
 
 Source: Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7; image set
 BBBC038 of the Broad Bioimage Benchmark Collection, in the public domain (CC0).
@@ -16,7 +16,7 @@ from pathlib import Path
 import pooch
 from tqdm import tqdm
 
-from helpers.layout import refuse_unsafe
+from helpers.data.layout import refuse_unsafe
 from helpers.paths import ROOT, resolve
 
 BASE_URL = "https://data.broadinstitute.org/bbbc/BBBC038/"
@@ -186,7 +186,7 @@ def check_archive(path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Download what the command line asks for; return 0, or 1 after a message."""
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.download", description="Download BBBC038 (CC0)."
+        prog="python -m helpers.data.download", description="Download BBBC038 (CC0)."
     )
     parser.add_argument("--folder", default="data", help="where to keep the archives (%(default)s)")
     parser.add_argument("--with-test", action="store_true", help=f"{TEST} too (no masks)")

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from helpers import kinds as rules
-from helpers.fields import assemble_field
-from helpers.kinds import KINDS, say_kind
-from helpers.plots import KIND_COLOURS, plot_gallery, stretch
+from helpers.exploration import kinds as rules
+from helpers.exploration.fields import assemble_field
+from helpers.exploration.kinds import KINDS, say_kind
+from helpers.figures.common import KIND_COLOURS, plot_gallery, stretch
 
 _ALL = "#0173B2"  # where no kind is meant
 
@@ -86,7 +86,7 @@ def plot_leaks(leaks: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     leaks : DataFrame
-        From `helpers.fields.compare_leaks`.
+        From `helpers.exploration.fields.compare_leaks`.
     """
     ax = plt.subplots(figsize=(6.5, 2.6))[1] if ax is None else ax
     order = ["random", "grouped"]
@@ -128,7 +128,7 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
     Parameters
     ----------
     table : DataFrame
-        From `helpers.kinds.find_kinds`.
+        From `helpers.exploration.kinds.find_kinds`.
     x, y : str
         Two of its measures.
     """

@@ -14,13 +14,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.keras import TqdmCallback
 
-from helpers.archives import load_model, read_arrays, read_settings, read_state, save_network
-from helpers.batches import Batches
-from helpers.devices import Device, choose_device
-from helpers.losses import build_loss, build_metrics
+from helpers.network.archives import (
+    load_model,
+    read_arrays,
+    read_settings,
+    read_state,
+    save_network,
+)
+from helpers.network.losses import build_loss, build_metrics
+from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, write_settings
-from helpers.unet import build_unet
+from helpers.training.batches import Batches
+from helpers.training.devices import Device, choose_device
 
 CHECKPOINT = "checkpoint.keras"
 MAY_CHANGE = ("epoch_num", "precision")
@@ -50,7 +56,7 @@ def train(
         Gets `checkpoint.keras` after every epoch and, in the end, `network.keras`, `history.csv`
         and `settings.json`. A run that is finished is not trained again.
     train_set, validation_set : (images, labels)
-        As `helpers.batches.Batches` takes them.
+        As `helpers.training.batches.Batches` takes them.
     data_key : str
         Names the images (see `fingerprint`); a checkpoint trained on others is refused.
 

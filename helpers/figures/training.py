@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from helpers.plots import PREDICTION, TRUTH, plot_outlines
+from helpers.figures.common import PREDICTION, TRUTH, plot_outlines
 
 TRAIN, VALIDATION, RATE = "#0173B2", PREDICTION, "#949494"
 
@@ -47,7 +47,7 @@ def plot_history(history: pd.DataFrame, quantity: str, label: str, ax: Axes | No
     Parameters
     ----------
     history : DataFrame
-        As `helpers.training.train` returns it. A grey line marks the start of each epoch with
+        As `helpers.training.loop.train` returns it. A grey line marks the start of each epoch with
         another learning rate than the one before.
     quantity : str
         "loss" or "iou"; the axis of IoU is fixed at 0 to 1.

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from helpers.faults import MAX_OVERLAP, Fault
-from helpers.layout import Entry, Source
-from helpers.reading import Patch, Pixels, read_image, read_mask
+from helpers.data.faults import MAX_OVERLAP, Fault
+from helpers.data.layout import Entry, Source
+from helpers.data.reading import Patch, Pixels, read_image, read_mask
 
 
 class Reading(NamedTuple):

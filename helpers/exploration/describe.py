@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.data import DataSet
-from helpers.sample import sample_truth
+from helpers.data.data_set import DataSet
+from helpers.data.sample import sample_truth
 
 BOWL_EDITIONS = {
     "community-corrected": {

@@ -1,0 +1,1 @@
+"""How good the masks are, and how sure we can be of it."""

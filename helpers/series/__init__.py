@@ -1,0 +1,1 @@
+"""The notebooks as a series: started alike, run in order, refreshed and reported."""
