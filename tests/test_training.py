@@ -60,8 +60,8 @@ def uninterrupted(tmp_path_factory):
     return run
 
 
-def start(run, settings, data_key="these images"):
-    return train(run, settings, TRAIN, VALIDATION, data_key=data_key, device=DEVICE)
+def start(run, settings, data_key="these images", device=DEVICE, validation=VALIDATION):
+    return train(run, settings, TRAIN, validation, data_key=data_key, device=device)
 
 
 class Killed(BaseException):
@@ -174,6 +174,30 @@ def test_more_epochs_go_on(run, tmp_path):
     start(run, settings_for(epoch_num=1))
     start(run, settings_for(epoch_num=3))
     assert_same_result(run, whole)
+
+
+def test_training_goes_on_in_the_precision_of_todays_device(run):
+    start(run, settings_for(epoch_num=1))
+    before = load_model(run.file("checkpoint.keras"))
+    device = DEVICE._replace(precision="mixed_bfloat16")
+    model, state = training.start_or_resume(run, settings_for(epoch_num=2), "these images", device)
+    assert {layer.dtype_policy.name for layer in model.layers[1:-1]} == {"mixed_bfloat16"}
+    assert len(state["history"]) == 1
+    for ours, theirs in [
+        (model.weights, before.weights),
+        (model.optimizer.variables, before.optimizer.variables),
+    ]:
+        for one, two in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert len(start(run, settings_for(epoch_num=2), device=device)) == 2
+
+
+def test_a_callback_that_waits_for_what_is_never_measured_is_refused(run):
+    message = r"ReduceLROnPlateau monitors 'val_loss'.*only loss, iou; .*validation images"
+    with pytest.raises(TrainingError, match=message):
+        start(run, settings_for(), validation=None)
+    watching_loss = {"ReduceLROnPlateau": {"monitor": "loss", "patience": 1}}
+    assert len(start(run, settings_for(watching_loss, epoch_num=1), validation=None)) == 1
 
 
 def test_early_stopping_ends_the_run_for_good(run):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,16 @@ def start_or_resume(run: RunFolder, settings: Settings, data_key: str, device: D
     _check_same(run, settings, read_settings(file), data_key, state["data_key"])
     if state["finished"] and state["stopped_early"] is False:
         state["finished"] = len(state["history"]) >= settings.training.epoch_num
-    return load_model(file), state
+    _take_over(model, load_model(file))
+    return model, state
+
+
+def _take_over(model: keras.Model, saved: keras.Model) -> None:
+    """Give `model` the weights and the optimizer's state of `saved`, whatever its precision."""
+    model.set_weights(saved.get_weights())
+    model.optimizer.build(model.trainable_variables)
+    for ours, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        ours.assign(theirs)
 
 
 def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
@@ -114,23 +123,33 @@ def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
     return model
 
 
-def build_callbacks(run: RunFolder, settings: Settings) -> list[keras.callbacks.Callback]:
+def build_callbacks(
+    run: RunFolder, settings: Settings, watched: Collection[str]
+) -> list[keras.callbacks.Callback]:
     """Return the Keras callbacks that the settings name; files they write stay in the run's folder.
 
     Raises
     ------
     TrainingError
-        If Keras refuses a callback's arguments.
+        If Keras refuses a callback's arguments, or if one monitors what is not `watched`.
     """
     callbacks = []
     for name, arguments in settings.training_configuration.call_backs_conf.items():
         paths = {k: str(run.file(v)) for k, v in arguments.items() if k in ("filename", "filepath")}
         try:
-            callbacks.append(getattr(keras.callbacks, name)(**{**arguments, **paths}))
+            callback = getattr(keras.callbacks, name)(**{**arguments, **paths})
         except (TypeError, ValueError) as error:
             raise TrainingError(
                 f"call_backs_conf.{name}: {error}; correct the settings file"
             ) from error
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in watched:
+            raise TrainingError(
+                f"call_backs_conf.{name} monitors {monitor!r}, but this training measures only "
+                f"{', '.join(watched)}; change `monitor`, or give validation images"
+                " (validation_split_ratio)"
+            )
+        callbacks.append(callback)
     return callbacks
 
 
@@ -138,7 +157,9 @@ def _fit(run, settings, model, state, train_set, validation_set):
     run.path.mkdir(parents=True, exist_ok=True)
     batches = Batches(*train_set, settings)
     validation = Batches(*validation_set, settings, augment=False) if validation_set else None
-    named = build_callbacks(run, settings)
+    measured = ["loss", *(metric.name for metric in build_metrics())]
+    watched = [*measured, *(f"val_{name}" for name in measured if validation)]
+    named = build_callbacks(run, settings, watched)
     for callback in named:
         if isinstance(callback, keras.callbacks.CSVLogger) and state["history"]:
             callback.append = True
