@@ -14,15 +14,18 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-# Parameters of `make run`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS
+# Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
+export DATA SETTINGS RUN SEED EPOCHS STEPS ARMS SEEDS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
 	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
 	$(call given,EPOCHS,--parameter epochs) $(call given,STEPS,--parameter steps_per_epoch)
 
+MAIN = 01,02,03,04,05
+EXPERIMENT = 01,06
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab data notebooks readme format lock clean
+.PHONY: help install run experiment test lab data notebooks readme format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -50,7 +53,11 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	echo "$$key" > $(STAMP)
 
 run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n
-	@$(PY) -m helpers.series $(SERIES)
+	@$(PY) -m helpers.series --only $(MAIN) $(SERIES)
+
+experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why masks come out inverted
+	@$(PY) -m helpers.series --only $(EXPERIMENT) $(SERIES) \
+	  $(call given,ARMS,--parameter arms) $(call given,SEEDS,--parameter n_seeds)
 
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
 # share a run folder, so they stay in one process, in their order.

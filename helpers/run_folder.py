@@ -13,6 +13,8 @@ MADE_BY = {
     "split.csv": "01 · Data exploration",
     "split.json": "01 · Data exploration",
     "kinds.csv": "02 · Histology and fluorescence",
+    "audit.csv": "02 · Histology and fluorescence",
+    "familiarity.json": "02 · Histology and fluorescence",
     "network.csv": "03 · The U-Net from its settings",
     "settings.json": "04 · Training",
     "network.keras": "04 · Training",

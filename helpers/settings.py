@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from helpers.paths import resolve
 from helpers.structure import (
@@ -48,6 +48,7 @@ ORIGINAL_CALLBACKS = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"p
 
 Scalar = bool | int | float | str | None
 OpenRatio = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SettingsError(ValueError):
@@ -55,16 +56,23 @@ class SettingsError(ValueError):
 
 
 class Augmentation(Strict):
-    """How training images are varied; the network sees each image upright and mirrored.
+    """How training images are varied; validation and prediction see them as they are.
 
     `flips`: "all" shows every image in its four orientations (as is, left-right, up-down, both) in
     each epoch, as the original does; "random" shows one of the four, drawn anew each epoch.
     `crop`: "centre" cuts or zero-pads around the centre, as the original does; "random" cuts
     somewhere, drawn anew each epoch.
+    `gray` and `invert` are probabilities: that a crop loses its colour, and that its intensities
+    are reversed. `intensity` is the largest relative change of a crop's contrast, and half of it
+    the largest shift; `stain` is the same for each channel by itself.
     """
 
     flips: Literal["all", "random", "none"] = "all"
     crop: Literal["centre", "random"] = "centre"
+    gray: Share = 0.0
+    invert: Share = 0.0
+    intensity: OpenRatio = 0.0
+    stain: OpenRatio = 0.0
 
 
 class TrainingParameters(Strict):
@@ -72,6 +80,10 @@ class TrainingParameters(Strict):
 
     `validation_split_ratio` is a share of the images that remain when the test images are taken
     out, `test_split_ratio` a share of all labelled images; both count whole fields of view.
+    `balance` says how often the kinds of image (`helpers.exploration.kinds`) are shown: at 0 every
+    image as often as another, at 1 every kind as often as another; between, an image of a kind of
+    n images has the weight n ** -balance. `learning_rate_schedule`: "cosine" lets the rate fall
+    along half a cosine, epoch by epoch, from `learning_rate` to nearly 0.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -80,10 +92,12 @@ class TrainingParameters(Strict):
     test_split_ratio: OpenRatio = 0.2
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     loss: Literal[
         "binary_crossentropy", "binary_focal_crossentropy", "dice", "binary_crossentropy_dice"
     ] = "binary_crossentropy"
     augmentation: Augmentation = Augmentation()
+    balance: Share = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
 
@@ -108,6 +122,16 @@ class TrainingConfiguration(Strict):
                 _check_argument(name, argument, arguments[argument])
         return callbacks
 
+    @model_validator(mode="after")
+    def _one_hand_on_the_learning_rate(self):
+        falls = self.training_parameters.learning_rate_schedule != "constant"
+        if falls and "ReduceLROnPlateau" in self.call_backs_conf:
+            raise ValueError(
+                'learning_rate_schedule "cosine" sets the rate in every epoch and would undo what '
+                "ReduceLROnPlateau does; remove one of them"
+            )
+        return self
+
 
 def _check_argument(callback: str, argument: str, value: Scalar) -> None:
     known = CALLBACKS[callback]
@@ -131,9 +155,12 @@ class Preprocessing(Strict):
     "scale" divides by the largest value of the image's type (255 or 65535); "percentile" maps the
     1st to 99.8th percentile of each image to 0..1; "standardise" gives each image mean 0 and
     standard deviation 1.
+    `polarity`: "as_stored" leaves intensities as they are; "dark_ground" reverses an image whose
+    ground is bright, so that nuclei stand out bright in every kind of image.
     """
 
     normalisation: Literal["scale", "percentile", "standardise"] = "scale"
+    polarity: Literal["as_stored", "dark_ground"] = "as_stored"
 
 
 class Settings(Strict):

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from helpers.settings import generate_settings, parse_settings
-from helpers.training.batches import Batches
+from helpers.settings import Augmentation, generate_settings, parse_settings
+from helpers.training.batches import Batches, vary
 
 
 def settings_for(
@@ -137,3 +137,73 @@ def test_unequal_or_no_images_are_refused():
         Batches(images, labels[:1], settings_for())
     with pytest.raises(ValueError, match="at least one"):
         Batches([], [], settings_for())
+
+
+# ---------------------------------------------------------------- kinds in balance
+
+
+def two_kinds(n_dark, n_bright, size=64):
+    """Constant images, dark and gray-bright, and empty labels."""
+    images = [np.full((size, size), 20, np.uint8)] * n_dark
+    images += [np.full((size, size), 200, np.uint8)] * n_bright
+    return images, [np.zeros((size, size), np.int32)] * len(images)
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
+def test_balance_shows_a_rare_kind_as_often_as_it_says(balance, share):
+    images, labels = two_kinds(90, 10)
+    batches = Batches(images, labels, settings_for(balance=balance, steps_per_epoch=600))
+    shown = np.concatenate([batches._items(k) for k in range(len(batches))])
+    assert np.mean(shown % 100 >= 90) == pytest.approx(share, abs=0.03)
+
+
+def test_balance_draws_the_same_again():
+    images, labels = two_kinds(9, 3)
+    one, other = (Batches(images, labels, settings_for(balance=1.0)) for _ in range(2))
+    for index in range(len(one)):
+        np.testing.assert_array_equal(one[index][0], other[index][0])
+
+
+# ---------------------------------------------------------------- colours and intensities
+
+COLOUR = np.random.default_rng(5).random((6, 7, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("inputs", [COLOUR, COLOUR[..., 0]], ids=["colour", "gray"])
+def test_gray_takes_the_colour_and_keeps_the_brightness(inputs):
+    varied = vary(inputs, Augmentation(gray=1.0), np.random.default_rng(0))
+    assert varied.shape == inputs.shape
+    if inputs.ndim == 3:
+        np.testing.assert_allclose(varied, inputs.mean(axis=2)[..., None] * np.ones(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [0.0, 1.0])
+def test_invert_gives_the_negative(reverse):
+    varied = vary(COLOUR, Augmentation(invert=1.0), np.random.default_rng(0), reverse=reverse)
+    np.testing.assert_allclose(varied + COLOUR, reverse, atol=1e-6)
+
+
+def test_a_probability_of_a_half_changes_half_of_the_crops():
+    rng = np.random.default_rng(0)
+    changed = [np.any(vary(COLOUR, Augmentation(invert=0.5), rng) != COLOUR) for _ in range(400)]
+    assert np.mean(changed) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("what", ["intensity", "stain"])
+def test_contrast_and_shift_stay_within_their_strength(what):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        varied = vary(COLOUR, Augmentation(**{what: 0.2}), rng)
+        for channel in range(3):
+            gain, shift = np.polyfit(COLOUR[..., channel].ravel(), varied[..., channel].ravel(), 1)
+            assert gain + 1e-4 >= 0.8
+            assert gain <= 1.2 + 1e-4
+            assert abs(shift) <= 0.1 + 1e-4
+
+
+def test_validation_images_are_never_varied():
+    images, labels = twins(3)
+    plain = Batches(images, labels, settings_for(), augment=False)
+    changes = {"flips": "none", "crop": "centre", "gray": 1.0, "invert": 1.0, "intensity": 0.5}
+    varied = Batches(images, labels, settings_for(augmentation=changes), augment=False)
+    np.testing.assert_array_equal(all_items(plain)[0], all_items(varied)[0])

@@ -7,6 +7,7 @@ from helpers.network.preprocessing import (
     check_image,
     crop_padding,
     cut,
+    has_bright_ground,
     intensity_range,
     network_input,
     normalise,
@@ -137,3 +138,85 @@ def test_padding_and_cropping_give_the_image_back(size):
 def test_padding_mirrors_at_the_edges():
     padded, _ = pad_to_multiple(np.array([[1, 2, 3]]), (1, 5))
     assert padded.tolist() == [[1, 1, 2, 3, 3]]
+
+
+# ---------------------------------------------------------------- polarity
+
+
+def nuclei_on_ground(shape=(60, 50), seed=0):
+    """Mostly dark ground with noise, a fifth of it bright."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(5, 25, (*shape, 3))
+    image[:20, :30] += 150
+    return image.astype(np.uint8)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("gray", [False, True])
+def test_an_image_and_its_negative_look_the_same_on_dark_ground(normalisation, gray):
+    image = nuclei_on_ground()
+    image = image[..., 0] if gray else image
+    one, other = (
+        normalise(x, intensity_range(x, normalisation, "dark_ground")) for x in (image, 255 - image)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.median(one) < one.mean()
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_dark_ground_is_left_as_it_is(normalisation):
+    image = nuclei_on_ground()
+    ranges = (intensity_range(image, normalisation, p) for p in ("as_stored", "dark_ground"))
+    assert len(set(ranges)) == 1
+
+
+def test_ground_is_found_in_few_glaring_or_black_pixels_too():
+    bright, dark = np.full((30, 30), 200, np.uint8), np.full((30, 30), 30, np.uint8)
+    bright[:8, :8], dark[:8, :8] = 90, 160
+    for image in (bright, dark):
+        image[0, :4] = 0, 255, 0, 255
+    assert has_bright_ground(bright)
+    assert not has_bright_ground(dark)
+
+
+@pytest.mark.parametrize("value", [0, 137, 255])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_a_constant_image_is_not_reversed(value, normalisation):
+    image = np.full((5, 6), value, np.uint8)
+    ranges = (intensity_range(image, normalisation, p) for p in ("as_stored", "dark_ground"))
+    assert len(set(ranges)) == 1
+
+
+# ---------------------------------------------------------------- unusual images
+
+
+@pytest.mark.parametrize("polarity", ["as_stored", "dark_ground"])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9), np.uint8),
+        np.full((9, 9, 3), 255, np.uint8),
+        (33_000 + np.arange(81).reshape(9, 9)).astype(np.uint16),
+        np.arange(40, dtype=np.uint8)[None],
+        np.array([[7]], np.uint8),
+    ],
+    ids=["black", "white", "16 bit with an offset", "one pixel high", "one pixel"],
+)
+def test_unusual_images_stay_finite_and_keep_their_size(image, normalisation, polarity):
+    result = normalise(image, intensity_range(image, normalisation, polarity))
+    assert result.shape == image.shape
+    assert np.isfinite(result).all()
+
+
+def test_an_offset_of_16_bit_images_vanishes():
+    image = np.arange(200, dtype=np.uint16).reshape(10, 20)
+    one, other = (normalise(x, intensity_range(x, "percentile")) for x in (image, image + 33_000))
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_nan_is_refused_with_its_count():
+    image = np.zeros((4, 4))
+    image[0, :3] = np.nan, np.inf, -np.inf
+    with pytest.raises(ValueError, match="holds 3 values that are NaN or infinite"):
+        network_input(image, settings_for())

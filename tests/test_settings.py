@@ -87,7 +87,7 @@ def test_defaults_of_what_the_original_file_does_not_say():
     assert settings.model_structure.output_params.target == "foreground"
 
 
-@pytest.mark.parametrize("name", ["original", "quick"])
+@pytest.mark.parametrize("name", ["original", "quick", "experiment"])
 def test_written_settings_are_read_back_the_same(name, tmp_path):
     settings = load_settings(f"settings/{name}.json")
     file = write_settings(settings, tmp_path / "deeper" / "copy.json")
@@ -293,7 +293,7 @@ def test_published_schema_is_that_of_the_settings(schema, tmp_path):
     jsonschema.validators.validator_for(schema).check_schema(schema)
 
 
-@pytest.mark.parametrize("name", ["original", "quick"])
+@pytest.mark.parametrize("name", ["original", "quick", "experiment"])
 def test_schema_accepts_the_shipped_files(schema, name):
     jsonschema.validate(json.loads(resolve(f"settings/{name}.json").read_text()), schema)
 
@@ -320,3 +320,14 @@ def test_schema_refuses_what_the_settings_refuse(schema, values, path, value):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values, schema)
     assert refusal(values)
+
+
+def test_cosine_and_plateau_cannot_both_set_the_learning_rate():
+    text = resolve("settings/original.json").read_text(encoding="utf-8")
+    values = json.loads(text)
+    parameters = values["training_configuration"]["training_parameters"]
+    parameters["learning_rate_schedule"] = "cosine"
+    with pytest.raises(SettingsError, match="ReduceLROnPlateau does; remove one of them"):
+        parse_settings(json.dumps(values))
+    del values["training_configuration"]["call_backs_conf"]["ReduceLROnPlateau"]
+    assert parse_settings(json.dumps(values)).training.learning_rate_schedule == "cosine"

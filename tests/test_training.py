@@ -200,6 +200,13 @@ def test_a_callback_that_waits_for_what_is_never_measured_is_refused(run):
     assert len(start(run, settings_for(watching_loss, epoch_num=1), validation=None)) == 1
 
 
+def test_cosine_falls_from_the_rate_to_nearly_nothing(run):
+    settings = settings_for({}, epoch_num=4, learning_rate_schedule="cosine")
+    start(run, settings.with_training(epoch_num=4, steps_per_epoch=1))
+    rates = run.read_csv("history.csv")["learning_rate"]
+    np.testing.assert_allclose(rates, 0.001 * np.array([1, 0.853553, 0.5, 0.146447]), rtol=1e-4)
+
+
 def test_early_stopping_ends_the_run_for_good(run):
     callbacks = {"EarlyStopping": {"patience": 1, "min_delta": 10.0}}
     assert len(start(run, settings_for(callbacks, epoch_num=6))) == 2

@@ -113,6 +113,18 @@ def find_kinds(images: Iterable[np.ndarray]) -> pd.DataFrame:
     return table.assign(kind=[name_kind(measured) for measured in measures])
 
 
+def tabulate_rules() -> pd.DataFrame:
+    """Return the rule that `name_kind` follows, one row a question, with the limits in force."""
+    large = f"{LARGE_RADIUS_PX:g} px and {LARGE_RADIUS_SHARE:g} of the field's side"
+    rows = [
+        ("all", "ground", f"{BRIGHT_GROUND:.2f}", "fluorescence", "tissue"),
+        ("fluorescence", "nucleus radius", large, "small fluorescent", "large fluorescent"),
+        ("tissue", "colour", f"{COLOURED:g}", "grayscale tissue", "stained tissue"),
+        ("stained tissue", "redness", f"{EOSIN:g}", "purple tissue", "pink-and-purple tissue"),
+    ]
+    return pd.DataFrame(rows, columns=["among", "measure", "limit", "below", "above"])
+
+
 def name_kind(measures: Measures) -> str:
     """Name the kind, one of `KINDS`, that an image's measures belong to.
 
@@ -153,7 +165,7 @@ def measure_image(image: np.ndarray) -> Measures:
         If the image has another shape or dtype.
     """
     _check_image(image)
-    scaled = np.asarray(image, dtype=np.float32) / _full_scale(image)
+    scaled = np.asarray(image, dtype=np.float32) / full_scale(image)
     gray, colour, redness = scaled, 0.0, 0.0
     if scaled.ndim == 3:
         gray = scaled.mean(axis=2)
@@ -189,7 +201,8 @@ def _measure_radius(signal: np.ndarray) -> float:
     return 3 * step * float(distance[nuclei].mean())
 
 
-def _full_scale(image: np.ndarray) -> float:
+def full_scale(image: np.ndarray) -> float:
+    """Return the brightest level that an image can hold, as `measure_image` says."""
     if image.dtype == np.uint8:
         return 255.0
     return float(2 ** max(int(image.max()).bit_length(), 8) - 1)

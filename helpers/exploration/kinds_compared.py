@@ -1,13 +1,15 @@
-"""How the kinds of image differ: in number, in brightness, and from what is known of them."""
+"""How the kinds of image differ: in number, brightness and hue, and from what is known of them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from skimage.color import rgb2hsv
+from skimage.filters import threshold_otsu
 
 from helpers.data.data_set import DataSet
 from helpers.data.sample import sample_truth
-from helpers.exploration.kinds import KINDS
+from helpers.exploration.kinds import COLOURED, KINDS, full_scale
 from helpers.paths import resolve
 
 
@@ -49,6 +51,57 @@ def _measure_one(image: np.ndarray, labels: np.ndarray | None) -> tuple[float, f
     if not mask.any() or mask.all():
         return float(mask.mean()), np.nan, np.nan
     return float(mask.mean()), float(gray[mask].mean()), float(gray[~mask].mean())
+
+
+def guess_nuclei(image: np.ndarray) -> np.ndarray:
+    """Return where an image may hold nuclei: the rarer side of Otsu's threshold.
+
+    A guess that takes no masks and knows nothing but brightness. It is wrong where nuclei cover
+    more than half of the image, and where other things are as bright or as dark as they are.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array of uint8 or uint16
+        Colour is averaged over the channels.
+
+    Returns
+    -------
+    (H, W) array of bool
+        All False where the image is constant.
+
+    References
+    ----------
+    .. [1] N. Otsu (1979). A threshold selection method from gray-level histograms. IEEE Trans.
+       Systems, Man, and Cybernetics 9, 62-66. doi:10.1109/TSMC.1979.4310076
+
+    Examples
+    --------
+    >>> guess_nuclei(np.array([[200, 200, 90]], np.uint8))
+    array([[False, False,  True]])
+    """
+    gray = image if image.ndim == 2 else image.mean(axis=2).astype(image.dtype)
+    bright = gray > threshold_otsu(gray)
+    return bright if bright.mean() <= 0.5 else ~bright
+
+
+def measure_hue(image: np.ndarray) -> float:
+    """Return the hue of an image's mean colour in degrees; NaN for a gray image.
+
+    0 is red, 120 green, 240 blue and 300 magenta. Gray is what has less colour than
+    `helpers.exploration.kinds.COLOURED`.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array of uint8 or uint16
+
+    Examples
+    --------
+    >>> measure_hue(np.full((2, 2, 3), [100, 0, 100], np.uint8))
+    300.0
+    """
+    if image.ndim == 2 or np.ptp(image, axis=2).mean() / full_scale(image) <= COLOURED:
+        return np.nan
+    return float(360 * rgb2hsv(image.mean(axis=(0, 1)) / full_scale(image))[0])
 
 
 def read_known_kinds(ids: Sequence[str], catalogue: str | None = None) -> pd.Series:

@@ -13,16 +13,20 @@ from helpers.settings import Settings
 PERCENTILES = (1.0, 99.8)
 """The range that "percentile" maps to 0..1, as in the examples of StarDist (Schmidt et al. 2018,
 doi:10.1007/978-3-030-00934-2_30)."""
+GROUND_PERCENTILE = 99.0
+"""Half of the range below the median and half above is compared up to this percentile."""
 
 
 class IntensityRange(NamedTuple):
-    """What `normalise` subtracts, and what it then divides by."""
+    """What `normalise` subtracts, and what it then divides by; negative where it reverses."""
 
     offset: float
     scale: float
 
 
-def intensity_range(image: NDArray[np.number], normalisation: str = "scale") -> IntensityRange:
+def intensity_range(
+    image: NDArray[np.number], normalisation: str = "scale", polarity: str = "as_stored"
+) -> IntensityRange:
     """Return which intensities of `image` become 0 and 1 (or mean 0 and standard deviation 1).
 
     Parameters
@@ -31,13 +35,38 @@ def intensity_range(image: NDArray[np.number], normalisation: str = "scale") -> 
         Floats are taken to be scaled to 0..1 already where `normalisation` is "scale".
     normalisation : {"scale", "percentile", "standardise"}
         See `helpers.settings.Preprocessing`. One range for all channels, so that hues stay.
+    polarity : {"as_stored", "dark_ground"}
+        With "dark_ground", an image and its negative have ranges that make them equal.
 
     Raises
     ------
     ValueError
         If the image is empty, holds NaN or infinity, or has another shape or type.
     """
-    return IntensityRange(*_RANGES[normalisation](check_image(image)))
+    image = check_image(image)
+    reverse = polarity == "dark_ground" and has_bright_ground(image)
+    return IntensityRange(*_RANGES[normalisation](image, reverse))
+
+
+def has_bright_ground(image: NDArray[np.number]) -> bool:
+    """Return whether most of `image` lies in the brighter half of its intensities.
+
+    Nuclei cover less than half of nearly every image, so the median is ground. The ends of the
+    range are the 1st and the 99th percentile of the gray values: a few glaring pixels do not count.
+    An image of one constant value has no bright ground.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
+
+    Examples
+    --------
+    >>> has_bright_ground(np.array([[9, 9, 0]], np.uint8)), has_bright_ground(np.zeros((2, 2)))
+    (True, False)
+    """
+    gray = image if image.ndim == 2 else image.mean(axis=2, dtype=np.float32)
+    low, median, high = np.percentile(gray, (100 - GROUND_PERCENTILE, 50, GROUND_PERCENTILE))
+    return bool(median - low > high - median)
 
 
 def normalise(image: NDArray[np.number], intensities: IntensityRange) -> NDArray[np.float32]:
@@ -55,17 +84,20 @@ def normalise(image: NDArray[np.number], intensities: IntensityRange) -> NDArray
     return (image.astype(np.float32) - np.float32(intensities.offset)) * factor
 
 
-def _full_range(image):
-    return 0.0, float(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else 1.0
+def _full_range(image, reverse):
+    full = float(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else 1.0
+    return (full, -full) if reverse else (0.0, full)
 
 
-def _percentile_range(image):
-    low, high = np.percentile(image, PERCENTILES)
-    return low, high - low
+def _percentile_range(image, reverse):
+    percentiles = [100 - p for p in PERCENTILES] if reverse else PERCENTILES
+    dark, bright = np.percentile(image, percentiles)
+    return dark, bright - dark
 
 
-def _standard_range(image):
-    return image.mean(dtype=np.float64), image.std(dtype=np.float64)
+def _standard_range(image, reverse):
+    deviation = image.std(dtype=np.float64)
+    return image.mean(dtype=np.float64), -deviation if reverse else deviation
 
 
 _RANGES = {
@@ -107,9 +139,15 @@ def to_channels(image: NDArray, channels: int) -> NDArray:
     return np.repeat(image, channels, axis=2)
 
 
+def measure_range(image: NDArray[np.number], settings: Settings) -> IntensityRange:
+    """Return the intensity range of a whole image that the settings ask for."""
+    preprocessing = settings.preprocessing
+    return intensity_range(image, preprocessing.normalisation, preprocessing.polarity)
+
+
 def network_input(image: NDArray[np.number], settings: Settings) -> NDArray[np.float32]:
     """Return what the network sees of a whole image, (H, W, channels) float32, size unchanged."""
-    intensities = intensity_range(image, settings.preprocessing.normalisation)
+    intensities = measure_range(image, settings)
     channels = settings.model_structure.input_params.channels
     return to_channels(normalise(np.asarray(image), intensities), channels)
 

@@ -26,11 +26,17 @@ LAYERS = {
         "labels", "reading", "png16", "faults", "layout", "image_files", "cache", "sample",
         "data_set", "download",
     ),
-    "exploration": ("kinds", "seams", "splits", "fields", "describe", "kinds_compared"),
+    "exploration": (
+        "kinds", "seams", "splits", "fields", "describe", "kinds_compared", "failures",
+        "familiarity", "audit",
+    ),
     "network": ("preprocessing", "losses", "unet", "facts", "archives", "prediction"),
     "training": ("batches", "devices", "loop"),
     "evaluation": ("metrics", "masks", "scores"),
-    "figures": ("common", "data", "network", "training", "evaluation"),
+    "experiment": ("original_arithmetic", "arms", "trials", "findings"),
+    "figures": (
+        "common", "data", "audit", "network", "training", "evaluation", "experiment",
+    ),
     "series": ("session", "parameters", "runner", "refresh", "report"),
 }  # fmt: skip
 """The package's folders and their modules; a module imports from its own folder or one above."""

@@ -1,22 +1,23 @@
-"""Training batches: crops, mirrored and normalised, the same for the same seed on every machine."""
+"""Training batches: crops, normalised and varied, the same for the same seed on every machine."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data.labels import labels_to_target
+from helpers.exploration.kinds import find_kinds
 from helpers.network.preprocessing import (
     IntensityRange,
     cut,
-    intensity_range,
+    measure_range,
     normalise,
     pad,
     to_channels,
 )
-from helpers.settings import Settings
+from helpers.settings import Augmentation, Settings
 
 ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along rows and columns: as is, left-right, up-down, both."""
@@ -89,9 +90,17 @@ class Batches(keras.utils.PyDataset):
     def _draw_order(self, n_pass: int) -> NDArray[np.intp]:
         if not self.augment:
             return np.arange(self.n_items)
-        return np.random.default_rng([self.settings.training.seed, n_pass]).permutation(
-            self.n_items
-        )
+        rng = np.random.default_rng([self.settings.training.seed, n_pass])
+        if not self.settings.training.balance:
+            return rng.permutation(self.n_items)
+        share = np.tile(self._shares, self.n_items // len(self.images))
+        return rng.choice(self.n_items, self.n_items, p=share / share.sum())
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """How often each image is shown, up to a factor; see `balance` in the settings."""
+        kinds = find_kinds(self.images)["kind"]
+        return (kinds.map(kinds.value_counts()) ** -self.settings.training.balance).to_numpy()
 
     def _item(self, item: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return one crop of an image, normalised, and its target."""
@@ -100,7 +109,11 @@ class Batches(keras.utils.PyDataset):
         structure = self.settings.model_structure
         size = (structure.input_params.height, structure.input_params.width)
         image = cut(self.images[index], *size, start=start)
-        inputs = to_channels(normalise(image, self._range(index)), structure.input_params.channels)
+        inputs = normalise(image, self._range(index))
+        if self.augment:
+            reverse = 0.0 if self.settings.preprocessing.normalisation == "standardise" else 1.0
+            inputs = vary(inputs, self.settings.training.augmentation, rng, reverse=reverse)
+        inputs = to_channels(inputs, structure.input_params.channels)
         labels = cut(self.labels[index], *size, start=start)
         target = labels_to_target(labels, structure.output_params.target)[..., None]
         down, right = ORIENTATIONS[orientation]
@@ -117,7 +130,43 @@ class Batches(keras.utils.PyDataset):
         return start, orientation
 
     def _measure_range(self, index: int) -> IntensityRange:
-        return intensity_range(self.images[index], self.settings.preprocessing.normalisation)
+        return measure_range(self.images[index], self.settings)
+
+
+def vary(
+    inputs: NDArray[np.float32],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    *,
+    reverse: float = 1.0,
+) -> NDArray[np.float32]:
+    """Return a normalised crop in other colours and intensities, as the settings ask for.
+
+    Parameters
+    ----------
+    inputs : (H, W) or (H, W, 3) float32 array
+        Normalised: ground and nuclei somewhere near 0..1.
+    augmentation : Augmentation
+        `gray`, `stain`, `intensity` and `invert` are applied in this order; what is 0 draws no
+        random number.
+    reverse : float
+        The sum of a value and its negative: 1 for values in 0..1, 0 for values around 0.
+    """
+    if augmentation.gray and rng.random() < augmentation.gray and inputs.ndim == 3:
+        inputs = np.broadcast_to(inputs.mean(axis=2, keepdims=True), inputs.shape)
+    if augmentation.stain and inputs.ndim == 3:
+        inputs = _stretch(inputs, augmentation.stain, rng, size=3)
+    if augmentation.intensity:
+        inputs = _stretch(inputs, augmentation.intensity, rng, size=1)
+    if augmentation.invert and rng.random() < augmentation.invert:
+        inputs = np.float32(reverse) - inputs
+    return inputs
+
+
+def _stretch(inputs: NDArray, strength: float, rng: np.random.Generator, *, size: int) -> NDArray:
+    """Return `inputs` with contrast changed by up to `strength` and shifted by half as much."""
+    gain, shift = rng.uniform(-strength, strength, (2, size)).astype(np.float32)
+    return inputs * (1 + gain) + shift / 2
 
 
 def _as_float(array: NDArray) -> NDArray[np.float32]:

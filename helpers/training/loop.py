@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -203,8 +204,10 @@ class Checkpoint(keras.callbacks.Callback):
                 callback.best_weights = self.best_weights
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Let batches and dropout follow from the seed and the epoch; start the epoch's clock."""
+        """Let batches, dropout and learning rate follow from the epoch; start its clock."""
         self.batches.epoch = epoch
+        if self.settings.training.learning_rate_schedule == "cosine":
+            self.model.optimizer.learning_rate = cosine_rate(self.settings, epoch)
         for place, layer in enumerate(_dropouts(self.model)):
             rng = np.random.default_rng([self.settings.training.seed, epoch, place])
             layer.seed_generator.state.assign(rng.integers(2**31, size=2, dtype=np.uint32))
@@ -244,6 +247,15 @@ class Checkpoint(keras.callbacks.Callback):
             save_network(self.model, part, self.settings, state=self.state, arrays=best)
 
         self.run.write(CHECKPOINT, write)
+
+
+def cosine_rate(settings: Settings, epoch: int) -> float:
+    """Return the learning rate of `epoch` (from 0) on half a cosine.
+
+    Loshchilov & Hutter 2017, SGDR, equation 5 without restarts, https://arxiv.org/abs/1608.03983.
+    """
+    share = epoch / settings.training.epoch_num
+    return settings.training.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:

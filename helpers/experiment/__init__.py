@@ -1,0 +1,1 @@
+"""Why some masks come out inverted: networks that differ in one thing, trained alike."""

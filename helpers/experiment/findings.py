@@ -1,0 +1,142 @@
+"""What the arms of the experiment say: means per kind with what we cannot know, and shares."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.evaluation.metrics import bootstrap_interval
+from helpers.exploration.kinds import KINDS
+
+MEASURES = ("iou", "fraction_true", "fraction_pred", "ground_marked", "inverted")
+
+
+def summarise_arms(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Return each measure by arm, view and kind, with its interval and its spread over seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `helpers.experiment.trials.run_experiment` returns it.
+    n_resamples, seed : int
+        Of the bootstrap over fields of view; the seeds of an image are averaged before it.
+
+    Returns
+    -------
+    DataFrame
+        One row an arm, view, kind and measure (iou, fraction_true, fraction_pred, ground_marked,
+        inverted; all 0 to 1): estimate, low and high (95 %; NaN where there is one field of
+        view), seed_low and seed_high (smallest and largest mean of one seed), n_images, n_fields
+        and n_seeds. Arms, views and kinds in the order in which they come.
+    """
+    rows = []
+    for (arm, view, kind), part in table.groupby(["arm", "view", "kind"], sort=False):
+        images = part.groupby("id").agg({"group": "first", **dict.fromkeys(MEASURES, "mean")})
+        seeds = part.groupby("seed")[list(MEASURES)].mean()
+        fields = images["group"].to_numpy()
+        about = {"arm": arm, "view": view, "kind": kind, "n_images": len(images)}
+        about |= {"n_fields": len(set(fields)), "n_seeds": len(seeds)}
+        for measure in MEASURES:
+            interval = bootstrap_interval(
+                images[measure].to_numpy(float),
+                rng=np.random.default_rng(seed),
+                groups=fields,
+                n_resamples=n_resamples,
+            )
+            known = about["n_fields"] > 1
+            low, high = (interval.low, interval.high) if known else (np.nan, np.nan)
+            spread = {"seed_low": seeds[measure].min(), "seed_high": seeds[measure].max()}
+            numbers = {"estimate": interval.estimate, "low": low, "high": high}
+            rows.append(about | {"measure": measure} | numbers | spread)
+    summary = pd.DataFrame(rows)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return summary.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable")
+
+
+def tabulate_steps(summary: pd.DataFrame, steps: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return IoU and share of inverted images, one row a step (arm, view), one column a kind.
+
+    An entry reads "IoU .72 · inverted 0 %".
+    """
+    rows = {}
+    for arm, view in steps:
+        chosen = summary[(summary["arm"] == arm) & (summary["view"] == view)]
+        values = chosen.pivot_table(index="kind", columns="measure", values="estimate", sort=False)
+        rows[arm if view == "ours" else f"{arm} · {view}"] = {
+            kind: f"{row['iou']:.2f} · {row['inverted']:.0%}" for kind, row in values.iterrows()
+        }
+    return pd.DataFrame(rows).T.reindex(columns=[k for k in KINDS if k in set(summary["kind"])])
+
+
+def compare_arms(
+    table: pd.DataFrame,
+    one: tuple[str, str],
+    other: tuple[str, str],
+    measure: str = "iou",
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return by how much `other` exceeds `one` on the same images, by kind, with its interval.
+
+    Pairing image with image takes out what makes an image hard for every network. Images that
+    only one of the two was tested on are left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `helpers.experiment.trials.run_experiment` returns it.
+    one, other : (arm, view)
+
+    Returns
+    -------
+    DataFrame
+        One row a kind: difference, low, high (95 %, over fields of view; NaN with one field),
+        n_images and n_fields.
+
+    Raises
+    ------
+    ValueError
+        If the table does not hold both.
+    """
+    values = []
+    for arm, view in (one, other):
+        part = table[(table["arm"] == arm) & (table["view"] == view)]
+        if part.empty:
+            raise ValueError(f"no image was scored for arm {arm!r}, view {view!r}; run it first")
+        values.append(part.groupby(["kind", "group", "id"])[measure].mean())
+    difference = (values[1] - values[0]).dropna().rename("difference").reset_index()
+    rows = []
+    for kind in (kind for kind in KINDS if kind in set(difference["kind"])):
+        part = difference[difference["kind"] == kind]
+        rng = np.random.default_rng(seed)
+        low, estimate, high = bootstrap_interval(
+            part["difference"], rng=rng, groups=part["group"], n_resamples=n_resamples
+        )
+        n_fields = part["group"].nunique()
+        if n_fields == 1:
+            low = high = np.nan
+        numbers = {"difference": estimate, "low": low, "high": high}
+        rows.append({"kind": kind, **numbers, "n_images": len(part), "n_fields": n_fields})
+    return pd.DataFrame(rows)
+
+
+def tabulate_changes(
+    table: pd.DataFrame, steps: Sequence[tuple[str, str]], measure: str = "iou"
+) -> pd.DataFrame:
+    """Return by how much `measure` changes from each step to the next, one column a kind.
+
+    An entry reads "+0.12 (+0.05 to +0.20)": the mean over images and its 95 % interval.
+    """
+    rows = {}
+    for one, other in itertools.pairwise(steps):
+        compared = compare_arms(table, one, other, measure).set_index("kind")
+        name = other[0] if other[1] == "ours" else " · ".join(other)
+        rows[name] = {kind: _tell_change(row) for kind, row in compared.iterrows()}
+    return pd.DataFrame(rows).T
+
+
+def _tell_change(row: pd.Series) -> str:
+    text = f"{row['difference']:+.2f}"
+    return text if np.isnan(row["low"]) else f"{text} ({row['low']:+.2f} to {row['high']:+.2f})"

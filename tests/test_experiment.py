@@ -1,0 +1,250 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.data.data_set import read_data_set
+from helpers.data.sample import write_sample
+from helpers.experiment.arms import ARMS, OURS, STEPS, choose_arms
+from helpers.experiment.findings import (
+    compare_arms,
+    summarise_arms,
+    tabulate_changes,
+    tabulate_steps,
+)
+from helpers.experiment.original_arithmetic import View, ViewedNetwork, cast_input, raw_input
+from helpers.experiment.trials import ExperimentError, mark_inverted, run_experiment
+from helpers.exploration.kinds import KINDS, find_kinds
+from helpers.network.preprocessing import network_input
+from helpers.run_folder import RunFolder
+from helpers.settings import generate_settings, load_settings
+from helpers.training.devices import Device
+
+DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
+TINY = generate_settings(1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1)
+
+
+# ---------------------------------------------------------------- the original's arithmetic
+
+
+def test_the_cast_leaves_only_full_white():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert cast_input(image).sum() == 1
+    assert cast_input(image)[-1, -1] == 1
+
+
+def test_both_inputs_reach_the_network_as_they_are():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for change in (cast_input, raw_input):
+        seen = network_input(change(image), TINY)[..., 0]
+        np.testing.assert_array_equal(seen, change(image))
+
+
+class Certain:
+    """A network that is sure where its input is above a half, and nearly sure elsewhere."""
+
+    settings = TINY
+
+    def predict(self, image):
+        self.seen = image
+        return np.where(image > 0.5 * image.max(), 1.0, 0.999).astype(np.float32)
+
+
+def test_views_change_what_they_say_and_nothing_else():
+    image = np.zeros((40, 50), np.uint8)
+    image[:20] = 200
+    bright = image == 200
+    assert (ViewedNetwork(Certain(), View()).predict(image) >= 0.5).all()
+    np.testing.assert_array_equal(ViewedNetwork(Certain(), View(cast=True)).predict(image), bright)
+    resized = View(cast=True, resized=True)
+    network = Certain()
+    mask = ViewedNetwork(network, resized).predict(image)
+    assert network.seen.shape == (32, 32)
+    assert mask.shape == image.shape
+    assert np.mean(mask == bright) > 0.9
+
+
+# ---------------------------------------------------------------- the arms
+
+
+def test_every_arm_differs_in_one_thing_from_one_that_exists():
+    base = load_settings("settings/original.json")
+    for arm in list(ARMS.values())[1:]:
+        other = ARMS[arm.differs_from]
+        one, two = (a.settings(base).model_dump(mode="json") for a in (arm, other))
+        n_differences = (
+            len(set(flatten(one)) ^ set(flatten(two))) // 2
+            + (arm.kinds != other.kinds)
+            + (arm.prepare is not other.prepare)
+        )
+        assert n_differences == 1, arm.name
+
+
+def flatten(values, path=""):
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from flatten(value, f"{path}.{key}")
+    else:
+        yield path, json.dumps(values)
+
+
+def test_no_callback_ends_one_arm_before_another():
+    base = load_settings("settings/original.json")
+    assert base.training_configuration.call_backs_conf
+    settings = ARMS["scaled"].settings(base)
+    assert not settings.training_configuration.call_backs_conf
+
+
+def test_steps_lead_through_arms_and_views_that_exist():
+    assert all(view in ARMS[arm].views for arm, view in STEPS.values())
+
+
+def test_arms_are_chosen_by_name():
+    assert [arm.name for arm in choose_arms("scaled, original")] == ["scaled", "original"]
+    assert len(choose_arms("all")) == len(ARMS)
+    with pytest.raises(ValueError, match="no arm 'scald'; did you mean 'scaled'"):
+        choose_arms("scald")
+    with pytest.raises(ValueError, match="no arm is named"):
+        choose_arms(" , ")
+
+
+# ---------------------------------------------------------------- inverted
+
+
+def test_a_reversed_mask_and_one_that_marks_all_are_inverted():
+    fraction = 0.2
+    masks = {
+        "right": {"recall": 1.0, "fraction_pred": fraction},
+        "reversed": {"recall": 0.0, "fraction_pred": 1 - fraction},
+        "everything": {"recall": 1.0, "fraction_pred": 1.0},
+        "nothing": {"recall": 0.0, "fraction_pred": 0.0},
+    }
+    table = pd.DataFrame(masks).T.assign(fraction_true=fraction)
+    marked = mark_inverted(table)
+    assert marked["inverted"].tolist() == [False, True, True, False]
+    np.testing.assert_allclose(marked["ground_marked"], [0, 1, 1, 0], atol=1e-12)
+
+
+def test_an_image_without_nuclei_or_without_ground_has_a_defined_answer():
+    table = pd.DataFrame(
+        {"recall": [np.nan, 1.0], "fraction_true": [0.0, 1.0], "fraction_pred": [0.7, 1.0]}
+    )
+    assert mark_inverted(table)["ground_marked"].tolist() == [0.7, 0.0]
+
+
+# ---------------------------------------------------------------- trials
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The sample's images, ten of each split side, and what is known of them."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder / "sample")
+    data = read_data_set(folder / "sample", cache_dir=folder / "cache").labelled
+    kinds = find_kinds(data.images)["kind"]
+    sides = np.where(np.arange(len(data)) % 4 == 0, "test", "train")
+    known = pd.DataFrame({"id": data.ids, "kind": kinds, "group": range(len(data)), "split": sides})
+    return data, known
+
+
+@pytest.fixture(scope="module")
+def trials(sample, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("experiment") / "run")
+    arms = [ARMS[name] for name in ("original", "without_tissue")]
+    return run, arms, run_experiment(run, TINY, *sample, arms, [0, 1], DEVICE)
+
+
+def test_every_test_image_is_scored_for_every_arm_view_and_seed(trials, sample):
+    _, arms, table = trials
+    n_test = (sample[1]["split"] == "test").sum()
+    counts = table.groupby(["arm", "view", "seed"])["id"].nunique()
+    assert (counts.loc["original"] == n_test).all()
+    left_out = (sample[1]["split"] != "test") & sample[1]["kind"].str.endswith("tissue")
+    assert (counts.loc["without_tissue"] == n_test + left_out.sum()).all()
+    assert set(counts.loc["original"].index.get_level_values("view")) == set(arms[0].views)
+    assert set(counts.loc["without_tissue"].index.get_level_values("view")) == set(OURS)
+    assert set(counts.index.get_level_values("seed")) == {0, 1}
+
+
+def test_a_finished_trial_is_not_trained_again(trials, sample, monkeypatch):
+    run, arms, table = trials
+    monkeypatch.setattr("helpers.experiment.trials.train", lambda *a, **k: pytest.fail("trained"))
+    again = run_experiment(run, TINY, *sample, arms, [0, 1], DEVICE)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_a_trial_of_other_settings_is_refused(trials, sample):
+    run, arms, _ = trials
+    with pytest.raises(ExperimentError, match=r"seed_0 was made with other settings"):
+        run_experiment(run, TINY.with_training(epoch_num=2), *sample, arms, [0], DEVICE)
+
+
+def test_an_arm_without_training_images_is_refused(sample, tmp_path):
+    data, known = sample
+    fluorescent = known["kind"].str.endswith("fluorescent") | (known["split"] == "test")
+    known = known.assign(split=known["split"].where(fluorescent, "left out"))
+    with pytest.raises(ExperimentError, match=r"only_purple_tissue.*no training image"):
+        run_experiment(
+            RunFolder(tmp_path / "run"), TINY, data, known, [ARMS["only_purple_tissue"]], [0],
+            DEVICE,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- findings
+
+
+def some_scores(arm, iou, seeds=(0, 1)):
+    rows = [
+        {"arm": arm, "view": "ours", "seed": seed, "id": f"{kind}{n}", "kind": kind, "group": n,
+         "iou": iou + 0.1 * seed, "fraction_true": 0.2, "fraction_pred": 0.3,
+         "ground_marked": 0.1, "inverted": n == 0}
+        for kind in KINDS[:2] for n in range(4) for seed in seeds
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_summary_holds_the_mean_over_seeds_and_their_range():
+    summary = summarise_arms(some_scores("a", 0.5))
+    row = summary[(summary["kind"] == KINDS[0]) & (summary["measure"] == "iou")].iloc[0]
+    assert row["estimate"] == pytest.approx(0.55)
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((0.5, 0.6))
+    assert (row["n_images"], row["n_fields"], row["n_seeds"]) == (4, 4, 2)
+    inverted = summary[summary["measure"] == "inverted"].iloc[0]
+    assert inverted["estimate"] == 0.25
+    assert 0 <= inverted["low"] <= 0.25 <= inverted["high"]
+
+
+def test_one_field_of_view_has_no_interval():
+    scores = some_scores("a", 0.5).assign(group=0)
+    assert summarise_arms(scores)[["low", "high"]].isna().all(axis=None)
+    doubled = pd.concat([scores, scores.assign(arm="b")])
+    compared = compare_arms(doubled, ("a", "ours"), ("b", "ours"))
+    assert compared[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_constant_gain_is_found_without_doubt():
+    table = pd.concat([some_scores("a", 0.5), some_scores("b", 0.7)])
+    compared = compare_arms(table, ("a", "ours"), ("b", "ours"))
+    assert compared["kind"].tolist() == list(KINDS[:2])
+    np.testing.assert_allclose(compared[["difference", "low", "high"]], 0.2)
+
+
+def test_an_arm_that_did_not_run_is_named():
+    with pytest.raises(ValueError, match="arm 'b', view 'ours'; run it first"):
+        compare_arms(some_scores("a", 0.5), ("a", "ours"), ("b", "ours"))
+
+
+def test_the_table_has_a_row_a_step_and_a_column_a_kind():
+    table = tabulate_steps(summarise_arms(some_scores("a", 0.5)), [("a", "ours")])
+    assert table.index.tolist() == ["a"]
+    assert table.columns.tolist() == list(KINDS[:2])
+    assert table.loc["a", KINDS[0]] == "0.55 · 25%"
+
+
+def test_changes_are_told_with_sign_and_interval():
+    table = pd.concat([some_scores("a", 0.5), some_scores("b", 0.7), some_scores("c", 0.6)])
+    changes = tabulate_changes(table, [(name, "ours") for name in "abc"])
+    assert changes.index.tolist() == ["b", "c"]
+    assert changes.loc["b", KINDS[0]] == "+0.20 (+0.20 to +0.20)"
+    assert changes.loc["c", KINDS[1]] == "-0.10 (-0.10 to -0.10)"
