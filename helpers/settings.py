@@ -190,6 +190,12 @@ class Settings(Strict):
         parameters.update({name: value for name, value in changes.items() if value is not None})
         return parse_settings(json.dumps(values), source="changed settings")
 
+    def without_callbacks(self) -> "Settings":
+        """Return the same settings with no callback: nothing ends or slows a training early."""
+        values = self.model_dump(mode="json", by_alias=True)
+        values["training_configuration"]["call_backs_conf"] = {}
+        return parse_settings(json.dumps(values), source="changed settings")
+
 
 def load_settings(path: str | Path) -> Settings:
     """Return the checked settings of a JSON file.

@@ -82,9 +82,19 @@ def run_series(
             run_notebook(notebook, copies / notebook.name, values)
             seconds[notebook.stem] = round(time.monotonic() - start, 1)
             _say(f" {seconds[notebook.stem]:.1f} s\n")
-    cost = {"seconds": seconds, "peak_memory_gib": measure_peak_memory()}
-    RunFolder(run).write_json("series.json", cost)
+    _record_cost(RunFolder(run), seconds)
     return run_folder
+
+
+def _record_cost(run: RunFolder, seconds: dict[str, float]) -> None:
+    """Add to the run's `series.json` what this pass took; the highest peak of memory stays."""
+    before = run.read_json("series.json") if run.file("series.json").exists() else {}
+    peaks = [before.get("peak_memory_gib"), measure_peak_memory()]
+    cost = {
+        "seconds": before.get("seconds", {}) | seconds,
+        "peak_memory_gib": max((peak for peak in peaks if peak is not None), default=None),
+    }
+    run.write_json("series.json", cost)
 
 
 def measure_peak_memory() -> float | None:
