@@ -46,8 +46,7 @@ class Arm(NamedTuple):
 
     def settings(self, base: Settings) -> Settings:
         """Return `base` with this arm's changes, and no callback that could end it earlier."""
-        values = base.model_dump(mode="json", by_alias=True)
-        values["training_configuration"]["call_backs_conf"] = {}
+        values = base.without_callbacks().model_dump(mode="json", by_alias=True)
         training = values["training_configuration"]["training_parameters"]
         sections = {
             "training": training,
