@@ -60,7 +60,7 @@ def test_views_change_what_they_say_and_nothing_else():
     resized = View(cast=True, resized=True)
     network = Certain()
     mask = ViewedNetwork(network, resized).predict(image)
-    assert network.seen.shape == (32, 32)
+    assert network.seen.shape == (256, 256)
     assert mask.shape == image.shape
     assert np.mean(mask == bright) > 0.9
 

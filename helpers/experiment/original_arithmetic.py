@@ -41,6 +41,9 @@ def cast_output(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.uint8(probabilities).astype(np.float32)
 
 
+RESIZED_PX = 256
+"""Height and width to which that program resizes the images that it predicts on."""
+
 INPUTS = {"as trained": None, "cast": cast_input, "raw": raw_input}
 
 
@@ -48,8 +51,8 @@ class View(NamedTuple):
     """One way to get a mask from a trained network; the defaults are those of this series.
 
     `inputs`: "as trained", "cast" or "raw". `cast`: whether the output goes through
-    `cast_output`. `resized`: whether the image is resized to the network's input size, and the
-    mask back, instead of keeping its size.
+    `cast_output`. `resized`: whether the image is resized to `RESIZED_PX`, and the mask back,
+    instead of keeping its size.
     """
 
     inputs: str = "as trained"
@@ -72,9 +75,7 @@ class ViewedNetwork:
         """Return what the program would take for the probability of nucleus, (H, W), 0 to 1."""
         shape = image.shape[:2]
         if self.view.resized:
-            size = self.settings.model_structure.input_params
-            image = resize(image, (size.height, size.width), preserve_range=True)
-            image = image.astype(np.uint8)
+            image = resize(image, (RESIZED_PX, RESIZED_PX), preserve_range=True).astype(np.uint8)
         change = INPUTS[self.view.inputs]
         probabilities = self.network.predict(change(image) if change else image)
         if self.view.cast:
