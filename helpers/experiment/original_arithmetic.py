@@ -4,14 +4,17 @@ It is kept here, beside the experiment that measures what it does, and nowhere e
 arithmetic are float arrays, which the normalisation "scale" hands on as they are.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
 
-from helpers.network.prediction import Network
-from helpers.settings import Settings
+if TYPE_CHECKING:
+    from helpers.network.prediction import Network
+    from helpers.settings import Settings
 
 
 def cast_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
+from helpers.experiment.arms import STEPS
 from helpers.exploration.kinds import KINDS, say_kind
 from helpers.paths import ROOT
 from helpers.series.parameters import find_notebooks
@@ -19,6 +22,7 @@ from helpers.series.parameters import find_notebooks
 PACKAGE = ROOT / "helpers"
 README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
+EXPERIMENT = ROOT / "results" / "inversion"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
     "": ("paths", "run_folder", "structure", "settings"),
@@ -107,6 +111,22 @@ def describe_results() -> str:
     return "\n".join(lines)
 
 
+def describe_inversion() -> str:
+    """Return, step by step from the original's arithmetic to ours, what each kind's masks are."""
+    table = pd.read_csv(EXPERIMENT / "experiment.csv")
+    kinds = [kind for kind in KINDS if kind in set(table["kind"])]
+    lines = [
+        f"| each row repairs one thing more | {' | '.join(map(say_kind, kinds))} |",
+        "|---" * (1 + len(kinds)) + "|",
+    ]
+    for step, (arm, view) in STEPS.items():
+        rows = table[(table["arm"] == arm) & (table["view"] == view)]
+        values = rows.pivot_table(index="kind", columns="measure", values="estimate")
+        cells = [f"{values['iou'][k]:.2f} · {values['inverted'][k]:.0%}" for k in kinds]
+        lines.append(f"| {step} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _interval(score: dict[str, float | None]) -> str:
     low, estimate, high = (score[key] for key in ("low", "estimate", "high"))
     if low is None:
@@ -152,6 +172,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "notebooks": describe_notebooks,
     "modules": describe_modules,
     "results": describe_results,
+    "inversion": describe_inversion,
     "speed": describe_speed,
 }
 
