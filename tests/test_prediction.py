@@ -135,3 +135,33 @@ def test_damaged_file_is_refused_clearly(saved, tmp_path, damage):
         build_unet(settings_for()).save(broken)
     with pytest.raises(ValueError, match="damaged or was not written by this series"):
         load_network(broken)
+
+
+@pytest.mark.parametrize("normalisation", ["scale", "percentile", "standardise"])
+def test_an_image_and_its_negative_get_the_same_mask_on_dark_ground(normalisation):
+    values = settings_for(3, normalisation).model_dump(mode="json", by_alias=True)
+    values["preprocessing"]["polarity"] = "dark_ground"
+    _, network = network_for(parse_settings(json.dumps(values)))
+    image = image_of(40, 30, 3) // 8
+    image[5:15, 5:20] += 180
+    one, other = network.predict(image), network.predict(255 - image)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalisation", ["scale", "percentile", "standardise"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((20, 30), np.uint8),
+        np.full((20, 30, 3), 255, np.uint8),
+        np.full((20, 30), 33_000, np.uint16),
+        (33_000 + np.arange(600).reshape(20, 30)).astype(np.uint16),
+        np.arange(40, dtype=np.uint8)[None],
+    ],
+    ids=["black", "white", "constant", "16 bit with an offset", "one pixel high"],
+)
+def test_unusual_images_get_probabilities(image, normalisation):
+    _, network = network_for(settings_for(3, normalisation))
+    probabilities = network.predict(image)
+    assert probabilities.shape == image.shape[:2]
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
