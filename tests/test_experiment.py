@@ -117,13 +117,16 @@ def test_a_reversed_mask_and_one_that_marks_all_are_inverted():
     masks = {
         "right": {"recall": 1.0, "fraction_pred": fraction},
         "reversed": {"recall": 0.0, "fraction_pred": 1 - fraction},
+        "a little, reversed": {"recall": 0.05, "fraction_pred": 0.15},
+        "a little, right": {"recall": 0.2, "fraction_pred": 0.15},
         "everything": {"recall": 1.0, "fraction_pred": 1.0},
         "nothing": {"recall": 0.0, "fraction_pred": 0.0},
     }
     table = pd.DataFrame(masks).T.assign(fraction_true=fraction)
     marked = mark_inverted(table)
-    assert marked["inverted"].tolist() == [False, True, True, False]
-    np.testing.assert_allclose(marked["ground_marked"], [0, 1, 1, 0], atol=1e-12)
+    assert marked["inverted"].tolist() == [False, True, True, False, True, False]
+    expected = [0, 1, 0.175, 0.1375, 1, 0]
+    np.testing.assert_allclose(marked["ground_marked"], expected, atol=1e-12)
 
 
 def test_an_image_without_nuclei_or_without_ground_has_a_defined_answer():
