@@ -70,7 +70,8 @@ def compare(name: str, original: Callable, ours: Callable, n_images: int, rounds
 
 def measure(settings_file: str, steps: int, rounds: int) -> dict:
     """Return the whole report for the network of a settings file."""
-    settings = load_settings(settings_file).with_training(steps_per_epoch=steps, epoch_num=1)
+    settings = load_settings(settings_file).without_callbacks()
+    settings = settings.with_training(steps_per_epoch=steps, epoch_num=1)
     size, batch = settings.model_structure.input_params.height, settings.training.batch_size
     images, labels = draw_images(steps * batch, size)
     x = np.stack(images).astype(np.float32) / 255
