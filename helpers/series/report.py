@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.experiment.arms import STEPS
+from helpers.experiment.arms import ARMS, STEPS
 from helpers.exploration.kinds import KINDS, say_kind
 from helpers.paths import ROOT
 from helpers.series.parameters import find_notebooks
@@ -23,6 +23,7 @@ PACKAGE = ROOT / "helpers"
 README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
 EXPERIMENT = ROOT / "results" / "inversion"
+NO_TISSUE = "without_tissue"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
     "": ("paths", "run_folder", "structure", "settings"),
@@ -119,12 +120,19 @@ def describe_inversion() -> str:
         f"| each row repairs one thing more | {' | '.join(map(say_kind, kinds))} |",
         "|---" * (1 + len(kinds)) + "|",
     ]
-    for step, (arm, view) in STEPS.items():
+    shown = STEPS | {f"(but {ARMS[NO_TISSUE].what})": (NO_TISSUE, "ours")}
+    for step, (arm, view) in shown.items():
         rows = table[(table["arm"] == arm) & (table["view"] == view)]
         values = rows.pivot_table(index="kind", columns="measure", values="estimate")
-        cells = [f"{values['iou'][k]:.2f} · {values['inverted'][k]:.0%}" for k in kinds]
+        cells = [_tell_masks(values, kind) for kind in kinds]
         lines.append(f"| {step} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _tell_masks(values: pd.DataFrame, kind: str) -> str:
+    if kind not in values.index:
+        return "not tested"
+    return f"{_share(values['iou'][kind], 2)} · {values['inverted'][kind]:.0%}"
 
 
 def _interval(score: dict[str, float | None]) -> str:
@@ -134,7 +142,7 @@ def _interval(score: dict[str, float | None]) -> str:
     return f"{_share(estimate)} ({_share(low)} to {_share(high)})"
 
 
-def _share(value: float) -> str:
+def _share(value: float, digits: int = 3) -> str:
     """Return a share of 1 as readers of the field write it.
 
     Examples
@@ -142,7 +150,7 @@ def _share(value: float) -> str:
     >>> _share(0.8254), _share(1.0)
     ('.825', '1.000')
     """
-    return f"{value:.3f}".removeprefix("0")
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def describe_speed() -> str:
