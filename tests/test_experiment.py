@@ -62,7 +62,7 @@ def test_views_change_what_they_say_and_nothing_else():
     mask = ViewedNetwork(network, resized).predict(image)
     assert network.seen.shape == (256, 256)
     assert mask.shape == image.shape
-    assert np.mean(mask == bright) > 0.9
+    assert np.mean((mask >= 0.5) == bright) > 0.95
 
 
 # ---------------------------------------------------------------- the arms
@@ -141,12 +141,12 @@ def test_an_image_without_nuclei_or_without_ground_has_a_defined_answer():
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """The sample's images, ten of each split side, and what is known of them."""
+    """The sample's images, one of eight for the test, and what is known of them."""
     folder = tmp_path_factory.mktemp("sample")
     write_sample(folder / "sample")
     data = read_data_set(folder / "sample", cache_dir=folder / "cache").labelled
     kinds = find_kinds(data.images)["kind"]
-    sides = np.where(np.arange(len(data)) % 4 == 0, "test", "train")
+    sides = np.where(np.arange(len(data)) % 8 == 0, "test", "train")
     known = pd.DataFrame({"id": data.ids, "kind": kinds, "group": range(len(data)), "split": sides})
     return data, known
 

@@ -129,8 +129,9 @@ def reduced_run(tmp_path_factory):
     if not list((ROOT / "notebooks").glob("05_*.ipynb")):
         pytest.skip("notebooks/ is not complete")
     run = tmp_path_factory.mktemp("reduced") / "run"
+    parameters = {"epochs": REDUCED_EPOCHS, "arms": "scaled"}
     return series.run_series(
-        str(run), settings="settings/quick.json", seed=1, parameters={"epochs": REDUCED_EPOCHS}
+        str(run), settings="settings/quick.json", seed=1, parameters=parameters
     )
 
 
