@@ -13,7 +13,13 @@ from helpers.experiment.findings import (
     tabulate_changes,
     tabulate_steps,
 )
-from helpers.experiment.original_arithmetic import View, ViewedNetwork, cast_input, raw_input
+from helpers.experiment.original_arithmetic import (
+    View,
+    ViewedNetwork,
+    cast_input,
+    raw_input,
+    trace_image,
+)
 from helpers.experiment.trials import ExperimentError, mark_inverted, run_experiment
 from helpers.exploration.kinds import KINDS, find_kinds
 from helpers.network.preprocessing import network_input
@@ -63,6 +69,17 @@ def test_views_change_what_they_say_and_nothing_else():
     assert network.seen.shape == (256, 256)
     assert mask.shape == image.shape
     assert np.mean((mask >= 0.5) == bright) > 0.95
+
+
+def test_the_last_stage_is_the_mask_that_is_scored():
+    image = np.zeros((40, 50), np.uint8)
+    image[:20] = 200
+    view = View("raw", cast=True, resized=True)
+    stages = trace_image(Certain(), image, view, cast=True)
+    scored = ViewedNetwork(Certain(), view).predict(image) >= 0.5
+    np.testing.assert_array_equal(stages[-1].image, scored)
+    np.testing.assert_array_equal(stages[1].image, cast_input(image))
+    assert all(stage.image.shape[:2] == image.shape for stage in stages)
 
 
 # ---------------------------------------------------------------- the arms

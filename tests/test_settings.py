@@ -202,7 +202,7 @@ def test_generator_refuses_too_few_or_too_many_blocks(n_blocks):
         ),
         (
             f"{CONF}.call_backs_conf.CSVLogger",
-            {"filename": "/tmp/log.csv"},
+            {"filename": "/elsewhere/log.csv"},
             ["must stay inside the run"],
         ),
         (f"{CONF}.call_backs_conf.EarlyStopping", {"patience": [1]}, ["patience"]),

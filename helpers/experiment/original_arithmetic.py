@@ -114,8 +114,8 @@ def trace_image(network: Network, image: NDArray[np.uint8], view: View, *, cast:
     trained = cast_input(image) if cast else scaled
     change = INPUTS[view.inputs]
     given = change(image) if change else scaled
-    probabilities = network.predict(change(image) if change else image)
-    mask = (cast_output(probabilities) if view.cast else probabilities) >= 0.5
+    probabilities = ViewedNetwork(network, view._replace(cast=False)).predict(image)
+    mask = ViewedNetwork(network, view).predict(image) >= 0.5
     return [
         Stage("as stored", scaled),
         Stage("the network is trained on", trained),
