@@ -7,7 +7,7 @@ their pixels, images joined by a seam form a group, and a group stays whole on o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,7 @@ def split_by_group(
     validation_ratio: float,
     seed: int,
     strata: Sequence[str] | None = None,
+    test_strata: Collection[str] = (),
 ) -> np.ndarray:
     """Side of every image, "train", "validation" or "test"; a group is never divided.
 
@@ -80,6 +81,9 @@ def split_by_group(
         order among equals). A kind of two groups or more is on the training and the test side, a
         kind of three or more also on the validation side, where the ratios are above 0. A kind
         of a single group stays in training, unless a side would stay empty.
+    test_strata : collection of str
+        Kinds of which every group is tested and none trained on, beside what `test_ratio` takes.
+        The other kinds are split as they are without it.
 
     Returns
     -------
@@ -91,7 +95,8 @@ def split_by_group(
     Raises
     ------
     ValueError
-        If a ratio is outside its range, the lengths differ, or there are too few groups.
+        If a ratio is outside its range, the lengths differ, there are too few groups, or a kind
+        of `test_strata` is none of `strata`, or all of them.
     """
     groups = np.asarray(groups)
     for name, ratio in (("test_ratio", test_ratio), ("validation_ratio", validation_ratio)):
@@ -112,6 +117,8 @@ def split_by_group(
     # Leave two groups of a kind when validation is still to come, one otherwise.
     _assign(table, "test", test_ratio, spare=1 + (validation_ratio > 0), rng=rng)
     _assign(table, "validation", validation_ratio, spare=1, rng=rng)
+    _check_test_strata(test_strata, set(table["kind"]))
+    table.loc[table["kind"].isin(test_strata), "side"] = "test"
     return table["side"].loc[groups].to_numpy(dtype="<U10")
 
 
@@ -161,6 +168,16 @@ def _number_by_appearance(labels: np.ndarray) -> np.ndarray:
 def _check_ratio(name: str, ratio: float) -> None:
     if not 0 <= ratio < 1:
         raise ValueError(f"`{name}` (={ratio}) must be at least 0 and below 1; try 0.1")
+
+
+def _check_test_strata(test_strata: Collection[str], kinds: set[str]) -> None:
+    if unknown := sorted(set(test_strata) - kinds):
+        raise ValueError(
+            f"`test_strata` names {', '.join(map(repr, unknown))}, of which there is no group; "
+            f"there are: {', '.join(sorted(kinds))}"
+        )
+    if kinds <= set(test_strata):
+        raise ValueError("`test_strata` names every kind, so nothing is left to train on")
 
 
 def _describe_groups(groups: np.ndarray, strata: Sequence[str] | None) -> pd.DataFrame:

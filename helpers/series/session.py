@@ -1,5 +1,6 @@
 """What every notebook starts with: the settings, the run's folder, the data and their split."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -73,7 +74,9 @@ def start_session(
     return Session(loaded, RunFolder(run), data_set_location or loaded.data_set_location)
 
 
-def settle_split(session: Session, drawn: pd.DataFrame) -> pd.DataFrame:
+def settle_split(
+    session: Session, drawn: pd.DataFrame, test_kinds: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
     A run keeps the split that it began with, so that its network is never tested on images that
@@ -86,6 +89,8 @@ def settle_split(session: Session, drawn: pd.DataFrame) -> pd.DataFrame:
         Its run gets `split.csv`, and `split.json` with what the split depends on.
     drawn : DataFrame
         One row a labelled image: id, kind, group and split ("train", "validation" or "test").
+    test_kinds : sequence of str
+        Kinds that are tested only; another choice is another split.
 
     Raises
     ------
@@ -94,6 +99,7 @@ def settle_split(session: Session, drawn: pd.DataFrame) -> pd.DataFrame:
     """
     training, run = session.settings.training, session.run
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
+    asked |= {"test_kinds": sorted(test_kinds)} if test_kinds else {}
     if run.file("split.csv").exists() and run.file("split.json").exists():
         kept = run.read_csv("split.csv", dtype={"id": str})
         if run.read_json("split.json") == asked and list(kept["id"]) == list(drawn["id"]):
