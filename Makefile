@@ -13,9 +13,14 @@ unexport JUPYTER_PATH
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Linux's C library gives freed memory back, and every training step asks for it again; kept, a
+# step is faster (benchmarks/memory.py). Other systems ignore these.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TOP_PAD_ ?= 268435456
+export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
 
 # Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS ARMS SEEDS
+export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_KINDS ARMS SEEDS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
 	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
@@ -53,7 +58,8 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	echo "$$key" > $(STAMP)
 
 run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n
-	@$(PY) -m helpers.series --only $(MAIN) $(SERIES)
+	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
+	  $(call given,TEST_KINDS,--parameter test_kinds)
 
 experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why masks come out inverted
 	@$(PY) -m helpers.series --only $(EXPERIMENT) $(SERIES) \

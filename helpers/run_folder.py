@@ -21,6 +21,7 @@ MADE_BY = {
     "history.csv": "04 · Training",
     "metrics.csv": "05 · Evaluation",
     "metrics.json": "05 · Evaluation",
+    "invariance.csv": "05 · Evaluation",
 }
 """Which notebook makes which file."""
 

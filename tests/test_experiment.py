@@ -9,6 +9,8 @@ from helpers.data.sample import write_sample
 from helpers.experiment.arms import ARMS, OURS, STEPS, choose_arms
 from helpers.experiment.findings import (
     compare_arms,
+    compare_left_out,
+    judge_prediction,
     summarise_arms,
     tabulate_changes,
     tabulate_steps,
@@ -268,3 +270,44 @@ def test_changes_are_told_with_sign_and_interval():
     assert changes.index.tolist() == ["b", "c"]
     assert changes.loc["b", KINDS[0]] == "+0.20 (+0.20 to +0.20)"
     assert changes.loc["c", KINDS[1]] == "-0.10 (-0.10 to -0.10)"
+
+
+PREDICTED = pd.DataFrame(
+    {
+        "threshold_iou": [0.9, 0.8, 0.2],
+        "fails": [False, False, True],
+        "rank": [3, 2, 1],
+        "rarity_rank": [1, 3, 2],
+    },
+    index=["large_fluorescent", "small_fluorescent", "grayscale_tissue"],
+)
+
+
+def test_a_prediction_is_judged_by_the_order_of_the_scores():
+    measured = pd.Series(
+        {"grayscale_tissue": 0.6, "small_fluorescent": 0.7, "large_fluorescent": 0.8}
+    )
+    told = judge_prediction(PREDICTED, measured)
+    assert told == {"by confusion": "3 of 3", "by rarity": "1 of 3", "failures": "2 of 3"}
+    told = judge_prediction(PREDICTED, measured.drop("small_fluorescent"))
+    assert told == {"by confusion": "1 of 1", "by rarity": "0 of 1", "failures": "1 of 2"}
+
+
+def test_a_kind_left_out_stands_beside_the_network_that_has_seen_it():
+    rows = [
+        ("scaled", "purple_tissue", 0.6, False),
+        ("scaled", "small_fluorescent", 0.9, False),
+        ("without_purple_tissue", "purple_tissue", 0.1, True),
+        ("without_purple_tissue", "purple_tissue", 0.3, False),
+        ("without_purple_tissue", "small_fluorescent", 0.8, False),
+        ("without_grayscale_tissue", "grayscale_tissue", 0.2, False),
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "kind", "iou", "inverted"]).assign(view="ours")
+    found = compare_left_out(table, PREDICTED)
+    assert found.index.tolist() == ["purple_tissue", "grayscale_tissue"]
+    assert found.loc["purple_tissue", "trained with it"] == 0.6
+    assert found.loc["purple_tissue", "trained without it"] == pytest.approx(0.2)
+    assert found.loc["purple_tissue", "inverted without it"] == 0.5
+    assert found.loc["grayscale_tissue", "threshold"] == 0.2
+    assert found.loc["purple_tissue"].isna().sum() == 1, "no prediction for it"
+    assert found.loc["grayscale_tissue"].isna().sum() == 1, "no network that has seen it"

@@ -29,6 +29,14 @@ def test_other_settings_draw_another_split(tmp_path, change):
     assert settle_split(session_of(tmp_path / "run", **change), OTHER).equals(OTHER)
 
 
+def test_other_kinds_kept_for_the_test_draw_another_split(tmp_path):
+    session = session_of(tmp_path / "run")
+    settle_split(session, DRAWN)
+    assert settle_split(session, OTHER, ["k"]).equals(OTHER)
+    assert settle_split(session, DRAWN, ["k"]).equals(OTHER), "kept"
+    assert settle_split(session, DRAWN).equals(DRAWN)
+
+
 def test_other_images_draw_another_split(tmp_path):
     session = session_of(tmp_path / "run")
     settle_split(session, DRAWN)

@@ -272,3 +272,26 @@ def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
     assert leaking_share(split, mosaics) <= 0.05
     assert (split == "test").mean() == pytest.approx(0.1, abs=0.01)
     assert set(kinds[split == "test"]) == set(kinds) - {"pink_purple_tissue"}  # a single field
+
+
+def test_a_kind_can_be_kept_for_the_test_alone():
+    groups, strata = np.repeat(np.arange(12), 3), np.repeat(["a", "b", "c"], 12)
+    ratios = {"test_ratio": 0.2, "validation_ratio": 0.2, "seed": 3}
+    plain = split_by_group(groups, strata=strata, **ratios)
+    kept = split_by_group(groups, strata=strata, test_strata=["b"], **ratios)
+    assert set(kept[strata == "b"]) == {"test"}
+    assert set(plain[strata == "b"]) == {"train", "validation", "test"}
+    np.testing.assert_array_equal(kept[strata != "b"], plain[strata != "b"])
+
+
+@pytest.mark.parametrize(
+    ("test_strata", "message"),
+    [(["d"], "'d', of which there is no group; there are: a, b"), (["a", "b"], "every kind")],
+)
+def test_a_kind_that_cannot_be_kept_for_the_test_is_refused(test_strata, message):
+    groups, strata = np.arange(6), list("aaabbb")
+    with pytest.raises(ValueError, match=message):
+        split_by_group(
+            groups, test_ratio=0.2, validation_ratio=0, seed=0, strata=strata,
+            test_strata=test_strata,
+        )  # fmt: skip

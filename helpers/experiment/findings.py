@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.evaluation.metrics import bootstrap_interval
+from helpers.exploration.failures import FAILS_BELOW
 from helpers.exploration.kinds import KINDS
 
 MEASURES = ("iou", "fraction_true", "fraction_pred", "ground_marked", "inverted")
@@ -140,3 +141,76 @@ def tabulate_changes(
 def _tell_change(row: pd.Series) -> str:
     text = f"{row['difference']:+.2f}"
     return text if np.isnan(row["low"]) else f"{text} ({row['low']:+.2f} to {row['high']:+.2f})"
+
+
+def judge_prediction(predicted: pd.DataFrame, measured: pd.Series) -> dict[str, str]:
+    """Return how a prediction of failures fared against the scores of one network.
+
+    Parameters
+    ----------
+    predicted : DataFrame
+        As `helpers.exploration.failures.predict_failures` returns it, indexed by kind.
+    measured : Series
+        Mean IoU, 0 to 1, by kind; kinds that stand in only one of the two are left out.
+
+    Returns
+    -------
+    dict of str to str
+        "by confusion" and "by rarity": how many pairs of kinds come out in the predicted order,
+        such as "9 of 10"; ties in the prediction are no pairs. "failures": of how many kinds it
+        was rightly said whether their mean IoU is below `FAILS_BELOW`.
+    """
+    kinds = [kind for kind in predicted.index if kind in measured.index]
+    ranks = {"by confusion": "rank", "by rarity": "rarity_rank"}
+    told = {
+        name: _tell_pairs(predicted.loc[kinds, column], measured.loc[kinds])
+        for name, column in ranks.items()
+    }
+    right = (measured.loc[kinds] < FAILS_BELOW) == predicted.loc[kinds, "fails"]
+    return told | {"failures": f"{right.sum()} of {len(kinds)}"}
+
+
+def _tell_pairs(ranks: pd.Series, measured: pd.Series) -> str:
+    """Return of how many pairs the one with the smaller rank has the lower score."""
+    right = total = 0
+    for one, other in itertools.permutations(ranks.index, 2):
+        if ranks[one] < ranks[other]:
+            total += 1
+            right += measured[one] < measured[other]
+    return f"{right} of {total}"
+
+
+def compare_left_out(
+    table: pd.DataFrame, predicted: pd.DataFrame, reference: tuple[str, str] = ("scaled", "ours")
+) -> pd.DataFrame:
+    """Return what a network knows of a kind that it has never seen, beside one that has seen it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `helpers.experiment.trials.run_experiment` returns it.
+    predicted : DataFrame
+        As `helpers.exploration.failures.predict_failures` returns it, indexed by kind.
+    reference : (arm, view)
+        The network that has seen every kind.
+
+    Returns
+    -------
+    DataFrame
+        One row a kind of which an arm `without_<kind>` was run: mean IoU, 0 to 1, of a threshold,
+        of a network trained with the kind (NaN where no image of it was tested) and of one
+        trained without it, and the share of its masks that the last one inverts.
+    """
+    arm, view = reference
+    seen = table[(table["arm"] == arm) & (table["view"] == view)].groupby("kind")["iou"].mean()
+    rows = {}
+    for kind in KINDS:
+        part = table[(table["arm"] == f"without_{kind}") & (table["kind"] == kind)]
+        if len(part):
+            rows[kind] = {
+                "threshold": predicted["threshold_iou"].get(kind, np.nan),
+                "trained with it": seen.get(kind, np.nan),
+                "trained without it": part["iou"].mean(),
+                "inverted without it": part["inverted"].mean(),
+            }
+    return pd.DataFrame(rows).T

@@ -37,7 +37,7 @@ LAYERS = {
     ),
     "network": ("preprocessing", "losses", "unet", "facts", "archives", "prediction"),
     "training": ("batches", "devices", "loop"),
-    "evaluation": ("metrics", "masks", "scores"),
+    "evaluation": ("metrics", "masks", "scores", "baseline", "invariance"),
     "experiment": ("original_arithmetic", "arms", "trials", "findings"),
     "figures": (
         "common", "data", "audit", "network", "training", "evaluation", "experiment",
