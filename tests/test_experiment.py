@@ -11,6 +11,7 @@ from helpers.experiment.findings import (
     compare_arms,
     compare_left_out,
     judge_prediction,
+    mark_inverted,
     summarise_arms,
     tabulate_changes,
     tabulate_steps,
@@ -22,7 +23,7 @@ from helpers.experiment.original_arithmetic import (
     raw_input,
     trace_image,
 )
-from helpers.experiment.trials import ExperimentError, mark_inverted, run_experiment
+from helpers.experiment.trials import ExperimentError, run_experiment
 from helpers.exploration.kinds import KINDS, find_kinds
 from helpers.network.preprocessing import network_input
 from helpers.run_folder import RunFolder

@@ -13,6 +13,25 @@ from helpers.exploration.kinds import KINDS
 MEASURES = ("iou", "fraction_true", "fraction_pred", "ground_marked", "inverted")
 
 
+def mark_inverted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` with the columns ground_marked (0 to 1) and inverted (bool).
+
+    `ground_marked` is the share of the true background that is marked as nucleus. A mask is called
+    inverted when that is more than half, or more than the share of the nuclei that is marked: so
+    is a mask that marks everything, and one that is reversed, however little of it there is.
+
+    Examples
+    --------
+    >>> scores = {"recall": [1.0, 0.0, 0.5], "fraction_true": 0.5, "fraction_pred": [1.0, 0.1, 0.3]}
+    >>> mark_inverted(pd.DataFrame(scores))["inverted"].tolist()
+    [True, True, False]
+    """
+    found = (table["recall"] * table["fraction_true"]).fillna(0)
+    ground = 1 - table["fraction_true"]
+    marked = ((table["fraction_pred"] - found) / ground).where(ground > 0, 0.0)
+    return table.assign(ground_marked=marked, inverted=(marked > 0.5) | (marked > table["recall"]))
+
+
 def summarise_arms(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Return each measure by arm, view and kind, with its interval and its spread over seeds.
 

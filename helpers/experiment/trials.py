@@ -9,6 +9,7 @@ import pandas as pd
 from helpers.data.data_set import DataSet
 from helpers.evaluation.scores import evaluate
 from helpers.experiment.arms import Arm
+from helpers.experiment.findings import mark_inverted
 from helpers.experiment.original_arithmetic import ViewedNetwork
 from helpers.network.prediction import load_network
 from helpers.run_folder import RunFolder
@@ -127,25 +128,6 @@ def run_trial(
         for name, view in arm.views.items()
     }
     return pd.concat(views, names=["view"]).reset_index("view").reset_index(drop=True)
-
-
-def mark_inverted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` with the columns ground_marked (0 to 1) and inverted (bool).
-
-    `ground_marked` is the share of the true background that is marked as nucleus. A mask is called
-    inverted when that is more than half, or more than the share of the nuclei that is marked: so
-    is a mask that marks everything, and one that is reversed, however little of it there is.
-
-    Examples
-    --------
-    >>> scores = {"recall": [1.0, 0.0, 0.5], "fraction_true": 0.5, "fraction_pred": [1.0, 0.1, 0.3]}
-    >>> mark_inverted(pd.DataFrame(scores))["inverted"].tolist()
-    [True, True, False]
-    """
-    found = (table["recall"] * table["fraction_true"]).fillna(0)
-    ground = 1 - table["fraction_true"]
-    marked = ((table["fraction_pred"] - found) / ground).where(ground > 0, 0.0)
-    return table.assign(ground_marked=marked, inverted=(marked > 0.5) | (marked > table["recall"]))
 
 
 def _key(settings: Settings, known: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.experiment.arms import ARMS, STEPS
+from helpers.experiment.findings import mark_inverted
 from helpers.exploration.kinds import KINDS, say_kind
 from helpers.paths import ROOT
 from helpers.series.parameters import find_notebooks
@@ -22,6 +23,7 @@ from helpers.series.parameters import find_notebooks
 PACKAGE = ROOT / "helpers"
 README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
+DEFAULT_RUN = ROOT / "results" / "default"
 EXPERIMENT = ROOT / "results" / "inversion"
 NO_TISSUE = "without_tissue"
 BENCHMARKS = ROOT / "benchmarks" / "results"
@@ -38,7 +40,7 @@ LAYERS = {
     "network": ("preprocessing", "losses", "unet", "facts", "archives", "prediction"),
     "training": ("batches", "devices", "loop"),
     "evaluation": ("metrics", "masks", "scores", "baseline", "invariance"),
-    "experiment": ("original_arithmetic", "arms", "trials", "findings"),
+    "experiment": ("original_arithmetic", "arms", "findings", "trials"),
     "figures": (
         "common", "data", "audit", "network", "training", "evaluation", "experiment",
     ),
@@ -112,6 +114,28 @@ def describe_results() -> str:
     return "\n".join(lines)
 
 
+def describe_cure() -> str:
+    """Return the default settings' figures per kind of image, and how much they hang on storage."""
+    metrics = json.loads((DEFAULT_RUN / "metrics.json").read_text(encoding="utf-8"))
+    inverted = mark_inverted(pd.read_csv(DEFAULT_RUN / "metrics.csv")).groupby("kind")["inverted"]
+    agreement = pd.read_csv(DEFAULT_RUN / "invariance.csv")
+    agreement = agreement.pivot_table("agreement", "kind", "variation")
+    lines = [
+        "| test images | images (fields of view) | foreground IoU | inverted "
+        "| mask of the negative | mask in gray |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in KINDS:
+        if kind in metrics["kinds"]:
+            values, same = metrics["kinds"][kind], agreement.loc[kind]
+            alike = (_share(x, 2) if x == x else "" for x in (same["negative"], same["gray"]))
+            lines.append(
+                f"| {say_kind(kind)} | {values['n_images']} ({values['n_fields']}) "
+                f"| {_interval(values['iou'])} | {inverted.sum()[kind]} | {' | '.join(alike)} |"
+            )
+    return "\n".join(lines)
+
+
 def describe_inversion() -> str:
     """Return, step by step from the original's arithmetic to ours, what each kind's masks are."""
     table = pd.read_csv(EXPERIMENT / "experiment.csv")
@@ -180,6 +204,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "notebooks": describe_notebooks,
     "modules": describe_modules,
     "results": describe_results,
+    "cure": describe_cure,
     "inversion": describe_inversion,
     "speed": describe_speed,
 }
