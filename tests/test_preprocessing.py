@@ -179,6 +179,29 @@ def test_ground_is_found_in_few_glaring_or_black_pixels_too():
     assert not has_bright_ground(dark)
 
 
+def paint(*shares):
+    """Return an image of 100 columns, of (colour, number of columns) each."""
+    columns = [np.tile(np.uint8(colour), (width, 1)) for colour, width in shares]
+    return np.broadcast_to(np.concatenate(columns), (10, 100, 3))
+
+
+def test_red_muscle_is_bright_ground_around_violet_nuclei():
+    muscle, nuclei, pale = ((225, 20, 50), 60), ((95, 30, 130), 15), ((235, 190, 225), 25)
+    image = paint(muscle, nuclei, pale)
+    assert image[0, 0].mean() < 100 < image[0, 0, 0], "dark but for red"
+    assert has_bright_ground(image)
+    assert not has_bright_ground(np.invert(image))
+
+
+@pytest.mark.parametrize("channel", [1, 2])
+def test_noise_in_red_says_nothing_about_green_or_blue_fluorescence(channel):
+    image = np.zeros((20, 100, 3), np.uint8)
+    image[:, :30, channel] = 200
+    image[..., 0] = 12 - 12 * (np.arange(100) % 10 == 0)
+    assert not has_bright_ground(image)
+    assert has_bright_ground(np.invert(image))
+
+
 @pytest.mark.parametrize("value", [0, 137, 255])
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_a_constant_image_is_not_reversed(value, normalisation):
