@@ -301,14 +301,18 @@ def test_a_kind_left_out_stands_beside_the_network_that_has_seen_it():
         ("without_purple_tissue", "purple_tissue", 0.1, True),
         ("without_purple_tissue", "purple_tissue", 0.3, False),
         ("without_purple_tissue", "small_fluorescent", 0.8, False),
-        ("without_grayscale_tissue", "grayscale_tissue", 0.2, False),
+        ("without_tissue", "grayscale_tissue", 0.2, False),
+        ("dark_ground_without_tissue", "grayscale_tissue", 0.7, False),
     ]
     table = pd.DataFrame(rows, columns=["arm", "kind", "iou", "inverted"]).assign(view="ours")
-    found = compare_left_out(table, PREDICTED)
-    assert found.index.tolist() == ["purple_tissue", "grayscale_tissue"]
-    assert found.loc["purple_tissue", "trained with it"] == 0.6
-    assert found.loc["purple_tissue", "trained without it"] == pytest.approx(0.2)
-    assert found.loc["purple_tissue", "inverted without it"] == 0.5
-    assert found.loc["grayscale_tissue", "threshold"] == 0.2
-    assert found.loc["purple_tissue"].isna().sum() == 1, "no prediction for it"
-    assert found.loc["grayscale_tissue"].isna().sum() == 1, "no network that has seen it"
+    found = compare_left_out(table, PREDICTED).set_index("kind")
+    assert found["arm"].to_dict() == {
+        "purple_tissue": "without_purple_tissue",
+        "grayscale_tissue": "without_tissue",
+    }
+    purple, gray = found.loc["purple_tissue"], found.loc["grayscale_tissue"]
+    assert (purple["trained with it"], purple["inverted without it"]) == (0.6, 0.5)
+    assert purple["trained without it"] == pytest.approx(0.2)
+    assert gray["threshold"] == gray["trained without it"] == 0.2
+    assert np.isnan(purple["threshold"]), "no prediction for it"
+    assert np.isnan(gray["trained with it"]), "no network that has seen it"

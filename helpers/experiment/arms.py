@@ -124,6 +124,13 @@ ARMS = {
             {"augmentation": {"gray": 0.5}},
         ),
         Arm("without_tissue", "scaled", "no tissue in training", kinds=_without(*TISSUE)),
+        Arm(
+            "dark_ground_without_tissue",
+            "without_tissue",
+            "bright ground reversed before the network",
+            {"preprocessing": {"polarity": "dark_ground"}},
+            kinds=_without(*TISSUE),
+        ),
         *(
             Arm(f"only_{kind}", "scaled", f"{say_kind(kind)} images alone", kinds=(kind,))
             for kind in KINDS

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.evaluation.metrics import bootstrap_interval
+from helpers.experiment.arms import ARMS
 from helpers.exploration.failures import FAILS_BELOW
 from helpers.exploration.kinds import KINDS
 
@@ -200,9 +201,9 @@ def _tell_pairs(ranks: pd.Series, measured: pd.Series) -> str:
 
 
 def compare_left_out(
-    table: pd.DataFrame, predicted: pd.DataFrame, reference: tuple[str, str] = ("scaled", "ours")
+    table: pd.DataFrame, predicted: pd.DataFrame, reference: str = "scaled"
 ) -> pd.DataFrame:
-    """Return what a network knows of a kind that it has never seen, beside one that has seen it.
+    """Return what networks know of kinds that they have never seen, beside one that has seen all.
 
     Parameters
     ----------
@@ -210,26 +211,30 @@ def compare_left_out(
         As `helpers.experiment.trials.run_experiment` returns it.
     predicted : DataFrame
         As `helpers.exploration.failures.predict_failures` returns it, indexed by kind.
-    reference : (arm, view)
-        The network that has seen every kind.
+    reference : str
+        The arm that has seen every kind. The others are those that differ from it in their kinds.
 
     Returns
     -------
     DataFrame
-        One row a kind of which an arm `without_<kind>` was run: mean IoU, 0 to 1, of a threshold,
-        of a network trained with the kind (NaN where no image of it was tested) and of one
-        trained without it, and the share of its masks that the last one inverts.
+        One row an arm and kind that it has not seen: kind, arm; mean IoU, 0 to 1, of a threshold,
+        of the reference (NaN where no image of the kind was tested) and of the arm; and
+        the share of the arm's masks that are inverted.
     """
-    arm, view = reference
-    seen = table[(table["arm"] == arm) & (table["view"] == view)].groupby("kind")["iou"].mean()
-    rows = {}
-    for kind in KINDS:
-        part = table[(table["arm"] == f"without_{kind}") & (table["kind"] == kind)]
-        if len(part):
-            rows[kind] = {
-                "threshold": predicted["threshold_iou"].get(kind, np.nan),
-                "trained with it": seen.get(kind, np.nan),
-                "trained without it": part["iou"].mean(),
-                "inverted without it": part["inverted"].mean(),
-            }
-    return pd.DataFrame(rows).T
+    ours = table[table["view"] == "ours"]
+    means = ours.groupby(["arm", "kind"])[["iou", "inverted"]].mean()
+    rows = []
+    for kind, arm in itertools.product(KINDS, ours["arm"].unique()):
+        known = ARMS[arm].kinds
+        if ARMS[arm].differs_from == reference and kind not in known and (arm, kind) in means.index:
+            rows.append(
+                {
+                    "kind": kind,
+                    "arm": arm,
+                    "threshold": predicted["threshold_iou"].get(kind, np.nan),
+                    "trained with it": means["iou"].get((reference, kind), np.nan),
+                    "trained without it": means.loc[(arm, kind), "iou"],
+                    "inverted without it": means.loc[(arm, kind), "inverted"],
+                }
+            )
+    return pd.DataFrame(rows)

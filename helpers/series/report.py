@@ -25,7 +25,7 @@ README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
 DEFAULT_RUN = ROOT / "results" / "default"
 EXPERIMENT = ROOT / "results" / "inversion"
-NO_TISSUE = "without_tissue"
+NO_TISSUE, SETTLED = "without_tissue", "dark_ground_without_tissue"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
     "": ("paths", "run_folder", "structure", "settings"),
@@ -144,7 +144,10 @@ def describe_inversion() -> str:
         f"| each row repairs one thing more | {' | '.join(map(say_kind, kinds))} |",
         "|---" * (1 + len(kinds)) + "|",
     ]
-    shown = STEPS | {f"(but {ARMS[NO_TISSUE].what})": (NO_TISSUE, "ours")}
+    shown = STEPS | {
+        f"(but {ARMS[NO_TISSUE].what})": (NO_TISSUE, "ours"),
+        f"(and {ARMS[SETTLED].what})": (SETTLED, "ours"),
+    }
     for step, (arm, view) in shown.items():
         rows = table[(table["arm"] == arm) & (table["view"] == view)]
         values = rows.pivot_table(index="kind", columns="measure", values="estimate")
