@@ -57,7 +57,7 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
 
-run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n
+run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_KINDS=names
 	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
 	  $(call given,TEST_KINDS,--parameter test_kinds)
 

@@ -11,6 +11,7 @@ own, because the library reads them at its start.
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -18,14 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from speed import describe_machine, draw_images
+from speed import describe_machine, draw_images, write_report
 
-KEEP = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TOP_PAD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "68719476736",
-}
-"""As in the Makefile: no piece of memory of its own, growth by 256 MiB, nothing given back."""
+from helpers.paths import ROOT
+
+KEEP = dict(re.findall(r"export (MALLOC_\w+) \?= (\d+)", (ROOT / "Makefile").read_text()))
+"""The Makefile's: no piece of memory of its own, growth by 256 MiB, nothing given back."""
 
 
 def train_once(settings_file: str, steps: int, epochs: int) -> None:
@@ -82,9 +81,7 @@ def main() -> None:
         train_once(given.settings, given.steps, epochs=4)
         return
     report = measure(given.settings, given.steps, given.rounds)
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(report, given.output)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,13 @@ def describe_machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
+def write_report(report: dict, output: Path | None) -> None:
+    """Write the report as JSON, if a file was named."""
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -154,9 +161,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write")
     given = parser.parse_args()
     report = measure(given.settings, given.steps, given.rounds)
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(report, given.output)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ A run must have been made before (`make run ...`). No test image is read.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from speed import write_report
 
 from helpers.evaluation.metrics import iou
 from helpers.network.prediction import load_network
@@ -53,8 +53,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write")
     given = parser.parse_args()
     report = measure(given.run, given.settings, given.data)
-    if given.output:
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(report, given.output)
 
 
 if __name__ == "__main__":

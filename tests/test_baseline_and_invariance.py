@@ -2,13 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.data.data_set import read_data_set
 from helpers.evaluation.baseline import Threshold
-from helpers.evaluation.invariance import measure_invariance, tabulate_invariance
+from helpers.evaluation.invariance import measure_invariance, negate, tabulate_invariance
 from helpers.evaluation.masks import mask_folder
 from helpers.evaluation.scores import evaluate
 from helpers.network.prediction import Network
@@ -85,7 +86,12 @@ def test_dark_ground_gives_a_network_the_same_mask_of_an_image_and_its_negative(
     values = generate_settings(1, base_filters=2, input_size=16).model_dump(mode="json")
     values["preprocessing"] = {"normalisation": "percentile", "polarity": "dark_ground"}
     settings = parse_settings(json.dumps(values))
+    keras.utils.set_random_seed(0)
     network = Network(build_unet(settings), settings)
+    for image in data.images:
+        probabilities = network.predict(image)
+        assert np.ptp(probabilities) > 0.01, "two empty masks would agree too"
+        np.testing.assert_allclose(network.predict(negate(image)), probabilities, atol=1e-6)
     table = agreement_of(network, data, known, tmp_path)
     assert (table.loc[table["variation"] == "negative", "agreement"] == 1).all()
 
