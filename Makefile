@@ -52,7 +52,8 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	echo "Installing into $(VENV) with Python $$version (some minutes, once) ..."; \
 	base=$$("$(PYTHON)" -c 'import sys; print(sys._base_executable)'); \
 	"$$base" -m venv --clear $(VENV); \
-	$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock; \
+	$(PY) -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
+	  -r requirements.lock; \
 	$(PY) -m pip install -qq --disable-pip-version-check --no-index --no-deps \
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
@@ -99,7 +100,7 @@ format: install ## put code and notebooks into the house format
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	@command -v $(UV) >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 clean: ## remove .venv and caches; results/ and data/ stay
