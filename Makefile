@@ -20,7 +20,8 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
 
 # Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_KINDS ARMS SEEDS
+export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_KINDS TEST_SET LEFT_OUT ARMS SEEDS \
+	IMAGES OUT PATTERN DIAMETER PIXEL_SIZE START_FROM TARGETS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
 	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
@@ -28,9 +29,10 @@ SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings
 
 MAIN = 01,02,03,04,05
 EXPERIMENT = 01,06
+NUCLEI = 01,07
 
 .DEFAULT_GOAL := help
-.PHONY: help install run experiment test lab data notebooks readme format lock clean
+.PHONY: help install run experiment nuclei predict test lab data notebooks readme format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -58,13 +60,23 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
 
-run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_KINDS=names
+run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_KINDS=names TEST_SET=folder-or-zip LEFT_OUT=ids START_FROM=run
 	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
-	  $(call given,TEST_KINDS,--parameter test_kinds)
+	  $(call given,TEST_KINDS,--parameter test_kinds) \
+	  $(call given,TEST_SET,--parameter test_set) $(call given,LEFT_OUT,--parameter left_out) \
+	  $(call given,START_FROM,--parameter start_from)
 
 experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why masks come out inverted
 	@$(PY) -m helpers.series --only $(EXPERIMENT) $(SERIES) \
 	  $(call given,ARMS,--parameter arms) $(call given,SEEDS,--parameter n_seeds)
+
+nuclei: install ## run notebook 07, also with TARGETS=names: how touching nuclei come apart
+	@$(PY) -m helpers.series --only $(NUCLEI) $(SERIES) $(call given,TARGETS,--parameter targets)
+
+predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder, also RUN=name PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
+	@$(PY) -m helpers.own_images "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
+	  $(call given,PATTERN,--pattern) $(call given,DIAMETER,--diameter) \
+	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)
 
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
 # share a run folder, so they stay in one process, in their order.

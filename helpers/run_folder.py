@@ -19,6 +19,7 @@ MADE_BY = {
     "settings.json": "04 · Training",
     "network.keras": "04 · Training",
     "history.csv": "04 · Training",
+    "tuning.csv": "04 · Training",
     "metrics.csv": "05 · Evaluation",
     "metrics.json": "05 · Evaluation",
     "invariance.csv": "05 · Evaluation",

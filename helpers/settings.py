@@ -49,6 +49,7 @@ ORIGINAL_CALLBACKS = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"p
 Scalar = bool | int | float | str | None
 OpenRatio = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Inside = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SettingsError(ValueError):
@@ -65,6 +66,10 @@ class Augmentation(Strict):
     `gray` and `invert` are probabilities: that a crop loses its colour, and that its intensities
     are reversed. `intensity` is the largest relative change of a crop's contrast, and half of it
     the largest shift; `stain` is the same for each channel by itself.
+    `turns`: true also turns crops on their side, so that all eight orientations of a square are
+    shown. `scale`: crops are enlarged or reduced by up to this factor, 1 changes nothing. `blur` is
+    the largest standard deviation of a Gaussian blur, in pixels; `noise` that of added noise, where
+    the range of an image is 1.
     """
 
     flips: Literal["all", "random", "none"] = "all"
@@ -73,6 +78,10 @@ class Augmentation(Strict):
     invert: Share = 0.0
     intensity: OpenRatio = 0.0
     stain: OpenRatio = 0.0
+    turns: bool = False
+    scale: Annotated[float, Field(ge=1, le=4)] = 1.0
+    blur: Annotated[float, Field(ge=0, le=10)] = 0.0
+    noise: Share = 0.0
 
 
 class TrainingParameters(Strict):
@@ -163,6 +172,21 @@ class Preprocessing(Strict):
     polarity: Literal["as_stored", "dark_ground"] = "as_stored"
 
 
+class Postprocessing(Strict):
+    """From what the network answers to nuclei; tuned on validation images, stored with the network.
+
+    `threshold`: a pixel is nucleus from this probability on. `seed_threshold`: with the targets
+    "boundary" and "distance", what a nucleus grows from reaches this value. `min_area_px`: smaller
+    nuclei are dropped. `test_time_augmentation`: "flips" answers with the mean over the four
+    orientations of an image, at four times the cost.
+    """
+
+    threshold: Inside = 0.5
+    seed_threshold: Inside = 0.5
+    min_area_px: Annotated[int, Field(ge=0)] = 0
+    test_time_augmentation: Literal["none", "flips"] = "none"
+
+
 class Settings(Strict):
     """A complete settings file."""
 
@@ -171,6 +195,17 @@ class Settings(Strict):
     training_configuration: TrainingConfiguration
     model_structure: ModelStructure
     preprocessing: Preprocessing = Preprocessing()
+    postprocessing: Postprocessing = Postprocessing()
+
+    @model_validator(mode="after")
+    def _only_squares_turn(self):
+        size = self.model_structure.input_params
+        if self.training.augmentation.turns and size.height != size.width:
+            raise ValueError(
+                f"augmentation.turns needs square crops, input_params are {size.height}x"
+                f"{size.width}; make height and width equal, or set turns to false"
+            )
+        return self
 
     @property
     def training(self) -> TrainingParameters:
@@ -188,6 +223,18 @@ class Settings(Strict):
         values = self.model_dump(mode="json", by_alias=True)
         parameters = values["training_configuration"]["training_parameters"]
         parameters.update({name: value for name, value in changes.items() if value is not None})
+        return parse_settings(json.dumps(values), source="changed settings")
+
+    def with_postprocessing(self, **changes: Any) -> "Settings":
+        """Return the same settings with other postprocessing.
+
+        Raises
+        ------
+        SettingsError
+            If a name is unknown or a value is not allowed.
+        """
+        values = self.model_dump(mode="json", by_alias=True)
+        values["postprocessing"].update(changes)
         return parse_settings(json.dumps(values), source="changed settings")
 
     def without_callbacks(self) -> "Settings":

@@ -10,6 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_BLOCKS = 7
+HEADS = {
+    "foreground": (("probability", 1, "sigmoid"),),
+    "interior": (("probability", 1, "sigmoid"),),
+    "boundary": (("classes", 3, "softmax"),),
+    "distance": (("probability", 1, "sigmoid"), ("distance", 1, "sigmoid")),
+    "flow": (("probability", 1, "sigmoid"), ("flow", 2, "linear")),
+}
+"""The network's last layers by target: name, channels and activation, in the order of the maps."""
 
 Activation = Literal[
     "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
@@ -45,12 +53,17 @@ class Strict(BaseModel):
 
 
 class ConvParams(Strict):
-    """What all convolutions of one part of the network share."""
+    """What all convolutions of one part of the network share.
+
+    `normalisation`: "batch" puts a batch normalisation (Ioffe & Szegedy 2015,
+    https://arxiv.org/abs/1502.03167) between each convolution and its activation.
+    """
 
     kernel_size: Pair = (3, 3)
     activation: Activation = "elu"
     padding: Literal["same"] = Field("same", description="skips need sizes that stay the same")
     kernel_initializer: Initializer = "he_normal"
+    normalisation: Literal["none", "batch"] = "none"
 
 
 class TransposeConvParams(Strict):
@@ -133,9 +146,14 @@ class InputParams(Strict):
 
 
 class OutputParams(Strict):
-    """What the network predicts: every pixel of a nucleus, or only those not on its rim."""
+    """What the network predicts; `helpers.data.maps` describes each target.
 
-    target: Literal["foreground", "interior"] = "foreground"
+    "foreground": every pixel of a nucleus, as the original does; "interior": those not on its rim.
+    With "boundary" (background, interior or rim), "distance" (nucleus, and how deep inside) and
+    "flow" (nucleus, and the way to its centre) touching nuclei come apart.
+    """
+
+    target: Literal["foreground", "interior", "boundary", "distance", "flow"] = "foreground"
 
 
 class ModelStructure(Strict):

@@ -20,10 +20,11 @@ from helpers.experiment.original_arithmetic import (
     View,
     ViewedNetwork,
     cast_input,
+    mirrored_validation,
     raw_input,
     trace_image,
 )
-from helpers.experiment.trials import ExperimentError, run_experiment
+from helpers.experiment.trials import ExperimentError, run_experiment, validate_as_original
 from helpers.exploration.kinds import KINDS, find_kinds
 from helpers.network.preprocessing import network_input
 from helpers.run_folder import RunFolder
@@ -83,6 +84,40 @@ def test_the_last_stage_is_the_mask_that_is_scored():
     np.testing.assert_array_equal(stages[-1].image, scored)
     np.testing.assert_array_equal(stages[1].image, cast_input(image))
     assert all(stage.image.shape[:2] == image.shape for stage in stages)
+
+
+@pytest.mark.parametrize(("n_images", "ratio"), [(531, 0.025), (40, 0.1), (3, 0.25)])
+def test_the_original_validates_on_mirrored_training_images(n_images, ratio):
+    items = mirrored_validation(n_images, ratio)
+    assert len(items) == pytest.approx(4 * n_images * ratio, abs=1)
+    assert {orientation for _, orientation in items} == {3}  # both mirrors, never as it is
+    assert len(set(items)) == len(items)
+    assert items[-1][0] == n_images - 1
+
+
+class Taught:
+    """Images whose bright pixels are nuclei."""
+
+    def __init__(self, images):
+        self.images, self.labels = images, np.int32(images > 0)
+
+    def __len__(self):
+        return len(self.images)
+
+
+def test_mirrored_validation_is_scored_on_the_mirrored_image():
+    corner = np.zeros((1, 40, 50), np.uint8)
+    corner[0, :20, :10] = 200
+    seen = []
+
+    class Seeing:
+        def predict(self, image):
+            seen.append(image)
+            return np.float32(image > 0)
+
+    scores = validate_as_original(Seeing(), Taught(corner), 0.25)
+    assert scores.tolist() == [1.0]
+    np.testing.assert_array_equal(seen[0], corner[0, ::-1, ::-1])
 
 
 # ---------------------------------------------------------------- the arms

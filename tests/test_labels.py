@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from helpers.data.labels import TARGETS, labels_to_interior, labels_to_mask, labels_to_target
+from helpers.data.labels import labels_to_interior, labels_to_mask
 
 TOUCHING = np.array(
     [
@@ -32,30 +32,24 @@ def test_interior_of_a_single_pixel_is_empty():
     assert not labels_to_interior(labels).any()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_no_nuclei_give_an_empty_target(target):
-    assert not labels_to_target(np.zeros((5, 4), np.uint16), target).any()
+@pytest.mark.parametrize("convert", [labels_to_mask, labels_to_interior])
+def test_no_nuclei_give_an_empty_mask(convert):
+    assert not convert(np.zeros((5, 4), np.uint16)).any()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_target_lies_within_the_mask_and_ignores_the_numbers(target):
+def test_interior_lies_within_the_mask_and_ignores_the_numbers():
     rng = np.random.default_rng(0)
     labels = np.kron(rng.integers(0, 4, (6, 6)), np.ones((5, 5), int))
     renamed = np.array([0, 30, 10, 20])[labels]
-    result = labels_to_target(labels, target)
-    assert result.shape == labels.shape
-    assert not (result & (labels == 0)).any()
-    np.testing.assert_array_equal(result, labels_to_target(renamed, target))
+    interior = labels_to_interior(labels)
+    assert not (interior & (labels == 0)).any()
+    np.testing.assert_array_equal(interior, labels_to_interior(renamed))
 
 
-def test_unknown_target_is_refused():
-    with pytest.raises(ValueError, match="target 'edges' must be one of foreground, interior"):
-        labels_to_target(TOUCHING, "edges")
-
-
+@pytest.mark.parametrize("convert", [labels_to_mask, labels_to_interior])
 @pytest.mark.parametrize(
     "bad", [np.zeros((2, 2)), np.zeros((2, 2), bool), np.zeros((2, 2, 1), int)]
 )
-def test_what_is_no_label_image_is_refused(bad):
+def test_what_is_no_label_image_is_refused(convert, bad):
     with pytest.raises(ValueError, match="2-D array of integers"):
-        labels_to_mask(bad)
+        convert(bad)

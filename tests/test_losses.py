@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.network.losses import LOSSES, BinaryCrossentropyDice, build_loss, build_metrics
+from helpers.data.maps import CHANNELS, foreground_of, labels_to_maps
+from helpers.network.losses import (
+    LOSSES,
+    BinaryCrossentropyDice,
+    ForegroundIoU,
+    MapsLoss,
+    build_loss,
+    build_metrics,
+)
 from helpers.settings import TrainingParameters
 
 TRUTH = np.zeros((2, 4, 4, 1), np.float32)
@@ -12,8 +20,23 @@ TRUTH[0, :2] = 1
 TRUTH[1, 1, 1] = 1
 
 
-def loss_of(name, truth, prediction):
-    return float(build_loss(name)(truth, np.asarray(prediction, np.float32)))
+LABELS = np.zeros((2, 12, 12), np.int32)
+LABELS[0, 1:8, 1:6], LABELS[0, 1:8, 6:11], LABELS[1, 4:9, 2:9] = 1, 2, 1
+SEVERAL_MAPS = ("boundary", "distance", "flow")
+
+
+def loss_of(name, truth, prediction, target="foreground"):
+    return float(build_loss(name, target)(truth, np.asarray(prediction, np.float32)))
+
+
+def true_maps(target):
+    return np.stack([labels_to_maps(labels, target) for labels in LABELS])
+
+
+def dull_maps(target):
+    """What a network says that has learnt nothing: the same everywhere."""
+    middle = {"boundary": [1 / 3] * 3, "distance": [0.5, 0.5], "flow": [0.5, 0, 0]}[target]
+    return np.broadcast_to(np.float32(middle), (*LABELS.shape, len(middle)))
 
 
 def test_every_loss_that_settings_may_name_exists():
@@ -64,3 +87,125 @@ def test_iou_is_that_of_the_foreground_at_one_half():
     metric.update_state(TRUTH, prediction)
     assert metric.name == "iou"
     assert float(metric.result()) == pytest.approx(4 / 10, rel=1e-5)
+
+
+# ---------------------------------------------------------------- several maps
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+def test_targets_of_one_map_have_the_loss_of_the_mask_alone(target):
+    assert isinstance(build_loss("dice", target), MapsLoss) == (target in SEVERAL_MAPS)
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_perfect_maps_are_near_zero_and_wrong_ones_worse(name, target):
+    truth = true_maps(target)
+    assert loss_of(name, truth, truth, target) == pytest.approx(0, abs=1e-4)
+    wrong = truth * [1, -1, -1] if target == "flow" else 1 - truth
+    assert loss_of(name, truth, wrong, target) > 0.4
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_moving_towards_the_true_maps_lowers_the_loss(name, target):
+    truth, dull = true_maps(target), dull_maps(target)
+    shares = (0, 0.3, 0.6, 0.9)
+    values = [loss_of(name, truth, dull + share * (truth - dull), target) for share in shares]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+@pytest.mark.parametrize("channel", range(3))
+def test_every_channel_is_judged(target, channel):
+    truth = true_maps(target)
+    if channel >= truth.shape[-1]:
+        pytest.skip("no such channel")
+    spoilt = truth.copy()
+    spoilt[LABELS > 0, channel] = 0.4
+    assert loss_of("dice", truth, spoilt, target) > 0.01
+
+
+@pytest.mark.parametrize("target", ["distance", "flow"])
+def test_what_the_further_maps_say_in_the_background_is_never_asked(target):
+    truth = true_maps(target)
+    other = truth.copy()
+    other[..., 1:][LABELS == 0] = 7
+    assert loss_of("dice", truth, other, target) == loss_of("dice", truth, truth, target)
+    other[0, 4, 4, 1] += 0.5
+    assert loss_of("dice", truth, other, target) > loss_of("dice", truth, truth, target)
+
+
+def test_flow_and_distance_by_hand():
+    truth = np.zeros((1, 2, 2, 3), np.float32)
+    truth[0, 0] = [[1, 0, 1], [1, 0, -1]]  # two pixels of nuclei
+    said = truth.copy()
+    said[0, 0, 0, 1:] = 0.5, 0.7
+    said[0, 1] = [0, 9, 9]
+    mask_alone = loss_of("binary_crossentropy", truth[..., :1], said[..., :1])
+    expected = mask_alone + (0.5**2 + 0.3**2) / 2
+    assert loss_of("binary_crossentropy", truth, said, "flow") == pytest.approx(expected, rel=1e-5)
+    said[0, 0, 1, 2] = -0.8
+    expected = mask_alone + (0.3**2 + 0.2**2) / 2
+    truth, said = truth[..., [0, 2]], said[..., [0, 2]]
+    found = loss_of("binary_crossentropy", truth, said, "distance")
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_boundary_by_hand():
+    truth = np.zeros((1, 1, 2, 3), np.float32)
+    truth[0, 0] = [[1, 0, 0], [0, 0, 1]]
+    said = np.zeros((1, 1, 2, 3), np.float32)
+    said[0, 0] = [[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]
+    half, quarter = -np.log(0.5), -np.log(0.75)  # of each pixel and class: right or wrong by what
+    expected = np.mean([half, quarter, quarter, quarter, quarter, half])
+    found = loss_of("binary_crossentropy", truth, said, "boundary")
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+def test_a_batch_without_nuclei_has_a_finite_loss(target):
+    empty = np.stack([labels_to_maps(np.zeros((12, 12), int), target)] * 2)
+    for name in LOSSES:
+        assert np.isfinite(loss_of(name, empty, dull_maps(target), target))
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+def test_loss_and_metric_of_several_maps_survive_saving(target):
+    truth, dull = true_maps(target), dull_maps(target)
+    loss, (metric,) = build_loss("dice", target), build_metrics(target)
+    again, measured = (
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(each))
+        for each in (loss, metric)
+    )
+    assert isinstance(again, MapsLoss) and isinstance(measured, ForegroundIoU)
+    assert float(again(truth, dull)) == float(loss(truth, dull))
+    assert again.get_config() == loss.get_config()
+    assert measured.get_config() == metric.get_config()
+    assert measured.name == "iou"
+    for each in (metric, measured):
+        each.update_state(truth, 0.8 * truth + 0.2 * dull)
+    assert float(measured.result()) == float(metric.result()) > 0.9
+
+
+@pytest.mark.parametrize("target", SEVERAL_MAPS)
+def test_iou_is_that_of_the_foreground_of_several_maps(target):
+    (metric,) = build_metrics(target)
+    truth, said = true_maps(target), np.array(true_maps(target))
+    said[1] = labels_to_maps(np.zeros((12, 12), int), target)  # the nucleus of the second is missed
+    said[..., 1:] = said[..., 1:] * 0.9
+    metric.update_state(truth, said)
+    found, all_pixels = np.sum(LABELS[0] > 0), np.sum(LABELS > 0)
+    assert float(metric.result()) == pytest.approx(found / all_pixels, rel=1e-5)
+    np.testing.assert_array_equal(foreground_of(truth, target), LABELS > 0)
+
+
+def test_iou_of_boundary_maps_counts_rims_as_nuclei():
+    (metric,) = build_metrics("boundary")
+    said = np.zeros((1, 1, 4, 3), np.float32)
+    said[0, 0] = [[0.2, 0.4, 0.4], [0.4, 0.3, 0.3], [0.6, 0.2, 0.2], [0.9, 0.1, 0]]
+    truth = np.zeros((1, 1, 4, 3), np.float32)
+    truth[0, 0] = [[0, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0]]
+    metric.update_state(truth, said)
+    assert float(metric.result()) == pytest.approx(2 / 3, rel=1e-5)

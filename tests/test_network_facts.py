@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.data.maps import CHANNELS
 from helpers.network.facts import (
     change_network,
     count_flop,
@@ -37,6 +38,18 @@ def uneven_settings(height=16, width=120, pool=(1, 2), kernel=(3, 3), up=(1, 2),
     return parse_settings(json.dumps(values))
 
 
+def network_of(target="foreground", normalisation="none"):
+    """Small blocks that answer `target`, with or without batch normalisation."""
+    values = generate_settings(2, base_filters=2, input_size=16).model_dump(
+        mode="json", by_alias=True
+    )
+    structure = values["model_structure"]
+    structure["output_params"]["target"] = target
+    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
+        structure[part]["general_conv_params"]["normalisation"] = normalisation
+    return parse_settings(json.dumps(values))
+
+
 def input_names(layer):
     tensors = layer.input if isinstance(layer.input, list) else [layer.input]
     return tuple(t._keras_history.operation.name for t in tensors)
@@ -44,8 +57,15 @@ def input_names(layer):
 
 @pytest.mark.parametrize(
     "settings",
-    [ORIGINAL, load_settings("settings/quick.json"), generate_settings(1), uneven_settings()],
-    ids=["original", "quick", "one block", "uneven"],
+    [
+        ORIGINAL,
+        load_settings("settings/quick.json"),
+        generate_settings(1),
+        uneven_settings(),
+        *(network_of(target, "none") for target in CHANNELS),
+        *(network_of(target, "batch") for target in CHANNELS),
+    ],
+    ids=["original", "quick", "one block", "uneven", *CHANNELS, *(f"{t}, batch" for t in CHANNELS)],
 )
 def test_layers_are_those_of_the_network_that_is_built(settings):
     model = build_unet(settings)
@@ -70,6 +90,35 @@ def test_cost_of_one_block_by_hand():
     bottom = half * 9 * (2 * 4 + 4 * 4) + half * 4 * (4 * 2)
     up = full * 9 * (4 * 2 + 2 * 2) + full * 2
     assert count_flop(settings) == 2 * (down + bottom + up)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch"])
+def test_interiors_take_the_same_network_as_the_foreground(normalisation):
+    one, other = (network_of(target, normalisation) for target in ("foreground", "interior"))
+    assert list_layers(one) == list_layers(other)
+
+
+@pytest.mark.parametrize(
+    ("target", "n_maps"),
+    [("foreground", 1), ("interior", 1), ("boundary", 3), ("distance", 2), ("flow", 3)],
+)
+def test_parameters_and_cost_of_the_answer_by_hand(target, n_maps):
+    settings, plain = network_of(target), network_of()
+    more = n_maps - 1
+    assert count_parameters(settings) - count_parameters(plain) == more * (2 + 1)
+    assert count_flop(settings) - count_flop(plain) == 2 * more * 16 * 16 * 2
+
+
+def test_parameters_of_the_normalisation_by_hand():
+    filters = 2 * (2 + 4 + 8 + 4 + 2)  # of all convolutions in the blocks
+    added = count_parameters(network_of(normalisation="batch")) - count_parameters(network_of())
+    assert added == 4 * filters - filters  # scale, shift, mean and variance, but no bias
+    assert count_flop(network_of(normalisation="batch")) == count_flop(network_of())
+
+
+def test_a_normalisation_does_not_widen_the_view():
+    fields = {measure_receptive_field(network_of(t, n)) for t in CHANNELS for n in ("none", "batch")}
+    assert len(fields) == 1
 
 
 def test_table_has_a_row_for_every_layer():

@@ -13,6 +13,7 @@ from helpers.network.preprocessing import (
     normalise,
     pad,
     pad_to_multiple,
+    rescale,
     to_channels,
 )
 from helpers.settings import generate_settings, parse_settings
@@ -138,6 +139,60 @@ def test_padding_and_cropping_give_the_image_back(size):
 def test_padding_mirrors_at_the_edges():
     padded, _ = pad_to_multiple(np.array([[1, 2, 3]]), (1, 5))
     assert padded.tolist() == [[1, 1, 2, 3, 3]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 3)])
+@pytest.mark.parametrize("new", [(20, 30), (10, 15), (40, 60), (7, 90), (1, 1)])
+def test_rescaled_images_keep_their_type_channels_and_range(dtype, shape, new):
+    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    image = (np.random.default_rng(0).random(shape) * top).astype(dtype)
+    result = rescale(image, new)
+    assert result.shape == (*new, *shape[2:])
+    assert result.dtype == dtype
+    assert image.min() <= result.min()
+    assert result.max() <= image.max()
+    assert result.mean() == pytest.approx(image.mean(), rel=0.15)
+
+
+def test_an_image_of_that_size_is_left_as_it_is():
+    image = np.random.default_rng(0).integers(0, 255, (9, 8), dtype=np.uint8)
+    np.testing.assert_array_equal(rescale(image, (9, 8)), image)
+
+
+@pytest.mark.parametrize("value", [0, 137, 65535])
+def test_a_constant_image_stays_that_constant(value):
+    image = np.full((9, 7), value, np.uint16)
+    for shape in ((4, 5), (30, 3)):
+        assert (rescale(image, shape) == value).all()
+
+
+def test_a_reduced_image_is_smoothed_and_an_enlarged_one_linear():
+    stripes = np.tile(np.uint8([0, 200]), (8, 8))
+    assert np.ptp(rescale(stripes, (4, 8)).astype(int)) < 100
+    ramp = np.tile(np.arange(8, dtype=np.float64), (4, 1))
+    np.testing.assert_allclose(np.diff(rescale(ramp, (8, 16))[0, 2:-2]), 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+def test_rescaled_label_images_hold_no_new_numbers(dtype):
+    labels = np.kron([[0, 3], [120, 7]], np.ones((5, 6), int)).astype(dtype)
+    for shape in ((20, 24), (4, 4), (13, 5)):
+        result = rescale(labels, shape, order=0)
+        assert result.dtype == dtype
+        assert set(np.unique(result)) == {0, 3, 7, 120}
+    np.testing.assert_array_equal(rescale(rescale(labels, (20, 24), order=0), (10, 12), order=0),
+                                  labels)  # fmt: skip
+
+
+def test_image_and_labels_are_rescaled_to_the_same_place():
+    labels = np.zeros((40, 50), np.int32)
+    labels[10:22, 20:40] = 5
+    image = np.uint8(labels * 50)
+    for shape in ((80, 100), (20, 25), (57, 31)):
+        mask = rescale(labels, shape, order=0) == 5
+        bright = rescale(image, shape) > 125
+        assert (mask & bright).sum() / (mask | bright).sum() > 0.9
 
 
 # ---------------------------------------------------------------- polarity

@@ -152,7 +152,7 @@ def test_imports_of_helpers_run_one_way():
         if module.stem not in ("__init__", "__main__"):
             name = ".".join(module.relative_to(ROOT / "helpers").with_suffix("").parts)
             graph[name] = find_imports(module.read_text(encoding="utf-8"))
-    assert graph["network.unet"] == {"settings"}
+    assert graph["network.unet"] == {"settings", "structure"}
     graphlib.TopologicalSorter(graph).prepare()
 
 

@@ -37,6 +37,17 @@ def test_other_kinds_kept_for_the_test_draw_another_split(tmp_path):
     assert settle_split(session, DRAWN).equals(DRAWN)
 
 
+@pytest.mark.parametrize("name", ["test_ids", "left_out"])
+def test_another_test_set_or_other_images_left_out_draw_another_split(tmp_path, name):
+    session = session_of(tmp_path / "run")
+    settle_split(session, DRAWN)
+    kept = DRAWN.assign(split=["test", "left out", "train"])
+    assert settle_split(session, kept, **{name: ["b", "a"]}).equals(kept)
+    assert settle_split(session, DRAWN, **{name: ["a", "b"]}).equals(kept), "in any order"
+    assert settle_split(session, DRAWN, **{name: ["a"]}).equals(DRAWN)
+    assert settle_split(session, kept, **{name: []}).equals(kept), "none is another choice too"
+
+
 def test_other_images_draw_another_split(tmp_path):
     session = session_of(tmp_path / "run")
     settle_split(session, DRAWN)

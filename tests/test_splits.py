@@ -11,6 +11,7 @@ from helpers.exploration.seams import CHANCE, find_copies, find_seams
 from helpers.exploration.splits import (
     SPLIT_NAMES,
     find_groups,
+    keep_back,
     leaking_share,
     random_split,
     split_by_group,
@@ -223,6 +224,100 @@ def test_leaking_share_counts_images_with_a_sibling_in_training():
     assert leaking_share(["train"] * 6, groups) == 0
 
 
+# A test set of its own ------------------------------------------------------------------------
+
+IDS = [f"image{number:03d}" for number in range(len(GROUPS))]
+TEST_IDS = [*np.random.default_rng(3).choice(IDS, 12, replace=False), "elsewhere"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("strata", [None, STRATA])
+def test_a_test_set_takes_its_images_and_keeps_their_fields_from_training(seed, strata):
+    settled = keep_back(GROUPS, IDS, TEST_IDS)
+    split = split_by_group(
+        GROUPS, test_ratio=0.2, validation_ratio=0.25, seed=seed, strata=strata, settled=settled
+    )
+    tested = np.isin(IDS, TEST_IDS)
+    assert np.array_equal(split == "test", tested)
+    touched = np.isin(GROUPS, GROUPS[tested])
+    assert set(split[touched & ~tested]) == {"left out"}
+    assert set(split[~touched]) == {"train", "validation"}
+    assert pd.Series(split[~touched]).groupby(GROUPS[~touched]).nunique().max() == 1
+    n_validation = (split == "validation").sum()
+    assert abs(n_validation - 0.25 * (~touched).sum()) <= 4
+
+
+def test_without_a_test_set_nothing_changes():
+    ratios = {"test_ratio": 0.2, "validation_ratio": 0.1, "seed": 1, "strata": STRATA}
+    settled = keep_back(GROUPS, IDS)
+    assert set(settled) == {""}
+    np.testing.assert_array_equal(
+        split_by_group(GROUPS, settled=settled, **ratios), split_by_group(GROUPS, **ratios)
+    )
+
+
+def test_fields_of_test_images_that_we_lack_are_left_out_too():
+    settled = keep_back([0, 0, 1, 1, 2], list("abcde"), ["a", "z"], test_groups=np.array([1, 7]))
+    assert settled.tolist() == ["test", "left out", "left out", "left out", ""]
+
+
+def test_images_left_out_by_hand_are_on_no_side_and_the_test_is_drawn_as_ever():
+    names = ["image0", "image01", "image02", "other", "some"]
+    settled = keep_back(np.arange(5), names, left_out=["image0", "oth"])  # an id, a beginning
+    assert settled.tolist() == ["left out", "", "", "left out", ""]
+    split = split_by_group(
+        np.arange(5), test_ratio=0.3, validation_ratio=0.3, seed=0, settled=settled
+    )
+    assert split[[0, 3]].tolist() == ["left out"] * 2
+    assert sorted(split[[1, 2, 4]]) == sorted(SPLIT_NAMES)
+
+
+def test_an_image_left_out_by_hand_is_not_tested_and_keeps_its_field_back():
+    settled = keep_back([0, 0, 1, 2], list("abcd"), ["a", "c"], left_out=["a"])
+    assert settled.tolist() == ["left out", "left out", "test", ""]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("b", "'b' begins no id; give an id, or a beginning"),
+        ("im", "'im' begins 5 ids, 'ima', 'imb', 'imc', ...; give"),
+        ("", "'' begins 6 ids"),
+    ],
+)
+def test_a_beginning_of_no_id_or_of_several_is_refused(left_out, message):
+    names = ["ima", "imb", "imc", "imd", "ime", "a"]
+    with pytest.raises(ValueError, match=message):
+        keep_back(np.arange(6), names, left_out=["a", left_out])
+
+
+def test_a_test_set_of_other_names_is_refused():
+    with pytest.raises(
+        ValueError, match=r"none of the 2 images of the test set, e\.g\. 'x'.*the 3"
+    ):
+        keep_back(np.arange(3), list("abc"), ["y", "x"])
+    with pytest.raises(ValueError, match="`ids` has 2 entries for 3 images"):
+        keep_back(np.arange(3), list("ab"), ["a"])
+
+
+def test_a_group_that_is_tested_in_part_and_trained_in_part_is_refused():
+    ratios = {"test_ratio": 0.2, "validation_ratio": 0, "seed": 0}
+    with pytest.raises(ValueError, match=r"tests a part of 1 group\(s\), e\.g\. of group 4"):
+        split_by_group([4, 4, 5], settled=["test", "", ""], **ratios)
+    with pytest.raises(ValueError, match="`settled` has 2 entries for 3 images"):
+        split_by_group([4, 4, 5], settled=["test", "left out"], **ratios)
+
+
+def test_a_kind_kept_for_the_test_is_so_beside_a_test_set():
+    groups, strata = np.arange(9), np.repeat(["a", "b", "c"], 3)
+    settled = keep_back(groups, list("ABCDEFGHI"), ["A"])
+    split = split_by_group(
+        groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata, test_strata=["b"],
+        settled=settled,
+    )  # fmt: skip
+    assert split.tolist() == ["test", "train", "train", *["test"] * 3, *["train"] * 3]
+
+
 # The real images ------------------------------------------------------------------------------
 
 
@@ -272,6 +367,22 @@ def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
     assert leaking_share(split, mosaics) <= 0.05
     assert (split == "test").mean() == pytest.approx(0.1, abs=0.01)
     assert set(kinds[split == "test"]) == set(kinds) - {"pink_purple_tissue"}  # a single field
+
+
+def test_stardists_test_images_have_no_published_sibling_in_training(catalogue, real_groups):
+    ids, tested = catalogue["image_id"].to_numpy(), catalogue["stardist_subset"] == "test"
+    missed = ["0b0d577159f0", "866a8cba7bfe"]  # of a published field whose seams are not found
+    settled = keep_back(real_groups, ids, ids[tested], left_out=missed)
+    assert (settled == "test").sum() == tested.sum() == 49
+    assert (settled == "left out").sum() == 127 + 2
+    split = split_by_group(
+        real_groups, test_ratio=0.2, validation_ratio=0.1, seed=0, settled=settled,
+        strata=catalogue["modality"],
+    )  # fmt: skip
+    learnt_from = np.isin(split, ["train", "validation"])
+    assert learnt_from.sum() == 486
+    assert not set(catalogue["mosaic"][tested].dropna()) & set(catalogue["mosaic"][learnt_from])
+    assert not set(real_groups[tested]) & set(real_groups[learnt_from])
 
 
 def test_a_kind_can_be_kept_for_the_test_alone():

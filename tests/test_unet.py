@@ -1,11 +1,15 @@
 import json
+from typing import get_args
 
+import keras
 import numpy as np
 import pytest
 
 import helpers
+from helpers.data.maps import CHANNELS
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, load_settings, parse_settings
+from helpers.structure import HEADS, OutputParams
 
 # As the original program's description prints it: type, output shape, parameters, inputs by place.
 ORIGINAL = [
@@ -174,3 +178,101 @@ def test_mixed_precision_keeps_weights_and_result_in_float32():
     assert model.get_layer("encoder_block_1_conv_1").compute_dtype == "bfloat16"
     assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
     assert np.asarray(model(np.zeros((1, 8, 8, 3), np.float32))).dtype == np.float32
+
+
+# ---------------------------------------------------------------- targets and normalisation
+
+
+def batch_normalised(settings):
+    """The same settings with a batch normalisation after every convolution."""
+    values = settings.model_dump(mode="json", by_alias=True)
+    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
+        values["model_structure"][part]["general_conv_params"]["normalisation"] = "batch"
+    return parse_settings(json.dumps(values))
+
+
+def small(target="foreground", normalisation="none"):
+    settings = generate_settings(2, base_filters=2, dropout=0.2, input_size=16)
+    settings = change(settings, output_params={"target": target})
+    return batch_normalised(settings) if normalisation == "batch" else settings
+
+
+def some_images(n=4):
+    return np.random.default_rng(0).random((n, 16, 16, 3), np.float32)
+
+
+def test_targets_are_the_same_in_settings_maps_and_network():
+    allowed = get_args(OutputParams.model_fields["target"].annotation)
+    assert set(allowed) == set(CHANNELS) == set(HEADS)
+    for target, heads in HEADS.items():
+        assert sum(n for _, n, _ in heads) == len(CHANNELS[target])
+
+
+@pytest.mark.parametrize("target", ["foreground", "interior"])
+def test_targets_of_one_map_have_the_originals_last_layer(target):
+    model = build_unet(small(target))
+    last = model.layers[-1]
+    assert (last.name, type(last).__name__) == ("probability", "Conv2D")
+    assert last.activation.__name__ == "sigmoid"
+    assert model.output_shape == (None, 16, 16, 1)
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("normalisation", ["none", "batch"])
+def test_answers_have_the_channels_and_the_range_of_their_maps(target, normalisation):
+    model = build_unet(small(target, normalisation))
+    maps = np.asarray(model(100 * some_images()))
+    assert maps.shape == (4, 16, 16, len(CHANNELS[target]))
+    assert maps.dtype == np.float32
+    judged = maps[..., :1] if target == "flow" else maps
+    assert ((judged >= 0) & (judged <= 1)).all()
+    if target == "boundary":
+        np.testing.assert_allclose(maps.sum(axis=-1), 1, atol=1e-5)
+    if target == "flow":
+        assert maps[..., 1:].min() < 0 < maps[..., 1:].max()
+
+
+def test_the_normalisation_stands_between_convolution_and_activation():
+    model = build_unet(small(normalisation="batch"))
+    for name in ("encoder_block_1_conv_2", "bottleneck_conv_1", "decoder_block_2_conv_2"):
+        convolution = model.get_layer(name)
+        assert convolution.activation.__name__ == "linear"
+        assert not convolution.use_bias
+        normalisation = model.get_layer(f"{name}_normalisation")
+        assert inputs_of(normalisation) == [convolution]
+        activation = model.get_layer(f"{name}_activation")
+        assert inputs_of(activation) == [normalisation]
+        assert activation.activation.__name__ == "elu"
+    assert model.get_layer("probability").use_bias
+
+
+def test_without_normalisation_there_is_none():
+    model = build_unet(small())
+    types = {type(layer).__name__ for layer in model.layers}
+    assert types == {
+        "InputLayer", "Conv2D", "Dropout", "MaxPooling2D", "Conv2DTranspose", "Concatenate"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("normalisation", ["none", "batch"])
+def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target, normalisation):
+    model, images = build_unet(small(target, normalisation)), some_images()
+    model.compile("adam", "mean_squared_error")
+    before = np.asarray(model(images))
+    model.fit(images, np.zeros((4, 16, 16, len(CHANNELS[target]))), epochs=2, verbose=0)
+    trained = np.asarray(model(images))
+    assert not np.allclose(before, trained), "the training changed nothing"
+    model.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    np.testing.assert_allclose(np.asarray(loaded(images)), trained, atol=1e-6)
+    free = build_unet(small(target, normalisation), free_size=True)
+    free.set_weights(model.get_weights())
+    np.testing.assert_allclose(np.asarray(free(images)), trained, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+def test_mixed_precision_answers_in_float32_for_every_target(target):
+    model = build_unet(small(target, "batch"), precision="mixed_bfloat16")
+    assert model.get_layer("bottleneck_conv_1_normalisation").compute_dtype == "bfloat16"
+    assert np.asarray(model(some_images())).dtype == np.float32

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-CACHE_VERSION = 1  # raise it when the same files would be read into other arrays or records
+CACHE_VERSION = 2  # raise it when the same files would be read into other arrays or records
 _ALIGN = 64
 _BLOCK = 1 << 22
 _STALE_S = 24 * 3600

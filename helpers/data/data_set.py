@@ -67,8 +67,9 @@ class DataSet:
     images : sequence of uint8 or uint16 ndarray, (H, W) or (H, W, 3)
         Read-only views of the cache. Alpha is dropped; three equal channels are one.
     labels : sequence of int32 ndarray, (H, W), or None
-        0 = background, nuclei from 1 in the order of the mask files' names; a pixel that two
-        masks claim belongs to the last. None for an image without masks.
+        0 = background, nuclei from 1 in the order of the mask files' names, or of the numbers in a
+        label image; a pixel that two masks claim belongs to the last. None for an image without
+        masks.
     table : DataFrame
         One row an image: id, part ("train" or "test"), height and width in pixels, channels and
         dtype as in the file, n_nuclei, labelled.

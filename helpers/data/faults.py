@@ -9,11 +9,12 @@ import pandas as pd
 MAX_OVERLAP = 0.05
 
 GRAVE = {
-    "no image file": "a folder <id> without a file in <id>/images",
-    "several image files": "more than one file in <id>/images",
+    "no image file": "a folder <id> without a file in <id>/images, or a label image alone",
+    "several image files": "more than one file in <id>/images, or two of one id",
     "duplicate id": "the same id in two places; the first counts, train before test",
     "unreadable image": "damaged, not PNG or TIFF, or not 8- or 16-bit integers",
-    "no masks": "a training image without mask files",
+    "no masks": "a training image without mask files, or no label image where others have one",
+    "several label images": "more than one label image for an image",
     "unreadable mask": "damaged, or not PNG or TIFF",
     "mask of another size": "a mask whose height and width are not those of the image",
     "overlapping masks": f"more than {MAX_OVERLAP:.0%} of the foreground claimed twice",
@@ -22,10 +23,11 @@ NOTED = {
     "small overlap": f"at most {MAX_OVERLAP:.0%} of the foreground claimed twice",
     "empty mask": "a mask file without foreground",
     "hidden mask": "a mask whose every pixel later masks claim; it counts as no nucleus",
+    "label image of one value": "one nucleus in several pieces: perhaps a mask, not numbers",
     "mask of several values": "values other than one foreground value; all count as foreground",
     "identical pixels": "the same pixels under another id",
     "transparent pixels": "alpha below its maximum; alpha is dropped",
-    "file not in the layout": "a file outside images/ and masks/",
+    "file not in the layout": "a file outside images/, masks/ and labels/",
 }
 COLUMNS = ["fault", "id", "count", "detail", "action"]
 

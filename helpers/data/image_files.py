@@ -4,10 +4,11 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from helpers.data.faults import MAX_OVERLAP, Fault
 from helpers.data.layout import Entry, Source
-from helpers.data.reading import Patch, Pixels, read_image, read_mask
+from helpers.data.reading import Patch, Pixels, read_image, read_label_image, read_mask
 
 
 class Reading(NamedTuple):
@@ -26,15 +27,18 @@ def read_entry(source: Source, entry: Entry) -> Reading:
         fault = "several image files" if entry.images else "no image file"
         detail = ", ".join(name.rsplit("/", 1)[-1] for name in entry.images)
         return _fail(entry, fault, len(entry.images), detail)
-    if entry.part == "train" and not entry.masks:
+    if not entry.masks and (entry.part == "train" or entry.label_images):
         return _fail(entry, "no masks", 1, "")
+    if entry.label_images and len(entry.masks) > 1:
+        return _fail(entry, "several label images", len(entry.masks), _join(list(entry.masks)))
     try:
         pixels = read_image(source.read(entry.images[0]))
     except Exception as reason:  # decoders raise many types for a damaged file
         return _fail(entry, "unreadable image", 1, f"{entry.images[0]}: {reason}")
     labels, faults = None, []
     if entry.masks:
-        labels, faults = read_labels(source, entry, pixels.image.shape[:2])
+        read = read_numbered if entry.label_images else read_labels
+        labels, faults = read(source, entry, pixels.image.shape[:2])
     if pixels.transparent_px:
         faults.append(Fault("transparent pixels", entry.id, pixels.transparent_px, "pixels"))
     digest = hashlib.sha256(str(pixels.image.shape).encode() + pixels.image.tobytes()).hexdigest()
@@ -87,6 +91,43 @@ def read_labels(
     if overlap_px:
         faults.append(_judge_overlap(entry, overlap_px, np.count_nonzero(labels)))
     return labels.astype(np.min_scalar_type(n_masks)), faults
+
+
+def read_numbered(
+    source: Source, entry: Entry, shape: tuple[int, int]
+) -> tuple[np.ndarray, list[Fault]]:
+    """Return an entry's label image, renumbered from 1 without gaps in its own order, and faults.
+
+    A label image of one value is one nucleus. Where that is in several pieces the file is more
+    likely a mask of many nuclei, which is noted.
+
+    Parameters
+    ----------
+    source : Source
+        Where the file is.
+    entry : Entry
+        The image whose label image, the only one of `masks`, is read.
+    shape : tuple of int
+        Height and width of the image, pixels.
+    """
+    (name,) = entry.masks
+    nothing = np.zeros(shape, np.uint8)
+    try:
+        stored = read_label_image(source.read(name))
+    except Exception as reason:  # decoders raise many types for a damaged file
+        return nothing, [Fault("unreadable mask", entry.id, 1, f"{name}: {reason}")]
+    if stored.shape != shape:
+        detail = f"{name}: {stored.shape}, image {shape}"
+        return nothing, [Fault("mask of another size", entry.id, 1, detail)]
+    values = np.unique(stored[stored > 0])
+    labels = np.searchsorted(values, stored, side="right").astype(np.min_scalar_type(len(values)))
+    if not len(values):
+        return labels, [Fault("empty mask", entry.id, 1, name)]
+    n_pieces = ndimage.label(labels, np.ones((3, 3)))[1] if len(values) == 1 else 1
+    if n_pieces == 1:
+        return labels, []
+    detail = f"{name}: {values[0]}, in {n_pieces} pieces"
+    return labels, [Fault("label image of one value", entry.id, 1, detail)]
 
 
 def add_mask(labels: np.ndarray, patch: Patch, number: int) -> int:

@@ -1,4 +1,4 @@
-"""Masks, label images, and what a network is asked to predict.
+"""Masks and label images.
 
 A label image holds 0 where there is background and one positive number per nucleus.
 """
@@ -42,22 +42,6 @@ def labels_to_interior(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     same = np.logical_and.reduce([neighbour == centre for neighbour in neighbours])
     return (centre > 0) & same
-
-
-TARGETS = {"foreground": labels_to_mask, "interior": labels_to_interior}
-
-
-def labels_to_target(labels: NDArray[np.integer], target: str) -> NDArray[np.bool_]:
-    """Return what a network with `output_params.target` = `target` should answer, (H, W) bool.
-
-    Raises
-    ------
-    ValueError
-        If `target` is none of "foreground" and "interior", or `labels` is no label image.
-    """
-    if target not in TARGETS:
-        raise ValueError(f"target {target!r} must be one of {', '.join(TARGETS)}")
-    return TARGETS[target](labels)
 
 
 def _check(labels: NDArray[np.integer]) -> NDArray[np.integer]:

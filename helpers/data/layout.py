@@ -18,9 +18,12 @@ PARTS = {
 LAYOUTS = """Allowed, as a folder or as a zip archive, with or without an enclosing folder:
   train/<id>/images/<file> and train/<id>/masks/<files>, test/<id>/images/<file>
   stage1_train/<id>/... and stage1_test/<id>/..., or a folder with stage1_train.zip in it
-  <id>/images/<file> and <id>/masks/<files>"""
+  <id>/images/<file> and <id>/masks/<files>
+  images/<id>.<ext> and masks/<id>.<ext> or labels/<id>.<ext>, one label image a picture (0 =
+  background, one number a nucleus), also below train/ and test/"""
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
 _UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
+_KINDS = {"images": "images", "masks": "masks", "labels": "masks"}
 _MAX_DEPTH = 6  # enclosing folder, part twice, id, images, file
 
 
@@ -32,6 +35,7 @@ class Entry(NamedTuple):
     folder: str  # of the data set, "" for its root
     images: tuple[str, ...]
     masks: tuple[str, ...]  # in file-name order
+    label_images: bool = False  # each of `masks` holds all nuclei, as the others of its folder do
 
 
 class Source:
@@ -47,7 +51,7 @@ class Source:
         self.members: dict[str, str] = {}
         self._archives: dict[str, zipfile.ZipFile] = {}  # by the folder that stands for it
         if not path.exists():
-            raise FileNotFoundError(f"data_set_location {str(path)!r} does not exist. {LAYOUTS}")
+            raise FileNotFoundError(f"data set {str(path)!r} does not exist. {LAYOUTS}")
         if path.is_file():
             self._add_archive("", path)
             return
@@ -128,31 +132,70 @@ def find_entries(source: Source) -> tuple[list[Entry], list[str]]:
     ValueError
         No images in an allowed layout, or more than one data set below the location.
     """
-    files, others = _group_files(source.members)
+    flat = _find_flat(source.members)
+    files, others = _group_files(source.members, flat)
     folders = {folder for folder, _ in files}
     _refuse_several(source, folders)
     for name in source.members:  # a folder with nothing in it is an image without its file
         path = PurePosixPath(name)
-        if name.endswith("/") and _text(path.parent) in folders and path.name not in PARTS:
+        if not name.endswith("/") or path.name in PARTS:
+            continue
+        if _text(path.parent) in folders - flat:
             files.setdefault((_text(path.parent), path.name), defaultdict(list))
     if not any(kinds["images"] for kinds in files.values()):
         raise ValueError(f"no images in {str(source.path)!r}: {_describe(source)}. {LAYOUTS}")
     parts = _name_parts(source, files)
+    labelled = {folder for (folder, _), kinds in files.items() if kinds["masks"]} & flat
     entries = [
-        Entry(key, parts[folder], folder, tuple(kinds["images"]), tuple(sorted(kinds["masks"])))
+        Entry(
+            key,
+            parts[folder],
+            folder,
+            tuple(kinds["images"]),
+            tuple(sorted(kinds["masks"])),
+            folder in labelled,
+        )
         for (folder, key), kinds in files.items()
     ]
     return sorted(entries, key=lambda entry: (entry.part != "train", entry.id)), others
 
 
-def _group_files(members: dict[str, str]) -> tuple[dict, list[str]]:
+def _find_flat(members: dict[str, str]) -> set[str]:
+    """Return the folders whose images/ holds the files of many images, not that of one.
+
+    The data set's root and a part are such folders, unless images have folders of their own
+    below. Any other folder could be an image's own: it is not where it stands alone and has
+    labels/, or several files in images/.
+    """
+    held: dict[str, Counter] = defaultdict(Counter)
+    for name in members:
+        inner = PurePosixPath(name).parent
+        if not name.endswith("/") and inner.name in _KINDS:
+            held[_text(inner.parent)][inner.name] += 1
+    named = {folder for folder in held if not folder or PurePosixPath(folder).name in PARTS}
+    own = {folder for folder, n in held.items() if n["images"] or n["masks"]} - named
+    if len(held) == 1 and own:
+        (n,) = held.values()
+        return own if n["labels"] or n["images"] > 1 else set()
+    return {folder for folder in named if not any(_is_below(image, folder) for image in own)}
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return not folder or name.startswith(f"{folder}/")
+
+
+def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[str]]:
     """Group names by (folder of the data set, id) and by "images" or "masks"."""
     files: dict[tuple[str, str], dict[str, list[str]]] = {}
     others = []
     for name in members:
         path = PurePosixPath(name)
         inner = path if name.endswith("/") else path.parent
-        if inner.name in ("images", "masks") and len(inner.parts) > 1:
+        if inner.name in _KINDS and _text(inner.parent) in flat:
+            if not name.endswith("/"):
+                kinds = files.setdefault((_text(inner.parent), path.stem), defaultdict(list))
+                kinds[_KINDS[inner.name]].append(name)
+        elif inner.name in ("images", "masks") and len(inner.parts) > 1:
             owner = (_text(inner.parent.parent), inner.parent.name)
             kinds = files.setdefault(owner, defaultdict(list))
             if not name.endswith("/"):

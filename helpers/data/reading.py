@@ -99,6 +99,33 @@ def read_mask(raw: bytes) -> Patch:
     return Patch(stored.shape[:2], 0, 0, _split_alpha(stored)[0].max(axis=2))
 
 
+def read_label_image(raw: bytes) -> np.ndarray:
+    """Return the numbers of a label image as they are stored, (H, W) of an integer type.
+
+    Parameters
+    ----------
+    raw : bytes
+        The whole file, PNG or TIFF, 0 = background. Alpha is dropped; three equal channels are one.
+
+    Raises
+    ------
+    ValueError
+        The numbers are no integers, are below 0, or differ between channels: a nucleus shown by a
+        colour has no number.
+    """
+    stored = decode(raw)
+    stored = stored.astype(np.uint8) if stored.dtype == bool else stored
+    if stored.dtype.kind not in "iu" or stored.min(initial=0) < 0:
+        raise ValueError(
+            f"numbers are {stored.dtype}, from {stored.min(initial=0)}; save nuclei as integers, "
+            "0 = background"
+        )
+    colours, _ = _split_alpha(stored if stored.ndim == 3 else stored[..., np.newaxis])
+    if (colours != colours[..., :1]).any():
+        raise ValueError("nuclei in colours; save one number a nucleus, in one channel")
+    return colours[..., 0]
+
+
 def _cut_png_mask(raw: bytes) -> Patch:
     """Cut inside Pillow: most masks fill a hundredth of their file."""
     with Image.open(io.BytesIO(raw), formats=("PNG",)) as file:

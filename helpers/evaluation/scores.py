@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet
-from helpers.data.labels import labels_to_target
+from helpers.data.maps import labels_to_target_mask
 from helpers.evaluation.masks import MaskWriter, read_mask
 from helpers.evaluation.metrics import (
     Calibration,
@@ -81,7 +81,7 @@ def evaluate(
     rows, pooled = [], 0
     for index, (name, probabilities) in enumerate(predict_each(network, data)):
         labels = data.labels[index]
-        mask_true, mask_pred = labels_to_target(labels, target), probabilities >= threshold
+        mask_true, mask_pred = labels_to_target_mask(labels, target), probabilities >= threshold
         if write_mask is not None:
             write_mask(name, mask_pred)
         pooled = pooled + calibration(probabilities, mask_true)
@@ -243,7 +243,7 @@ def read_examples(
     return [
         (
             data.images[place],
-            labels_to_target(data.labels[place], target),
+            labels_to_target_mask(data.labels[place], target),
             read_mask(masks_dir / f"{data.ids[place]}.png"),
         )
         for place in places

@@ -131,6 +131,13 @@ ARMS = {
             {"preprocessing": {"polarity": "dark_ground"}},
             kinds=_without(*TISSUE),
         ),
+        Arm(
+            "black_ground_without_tissue",
+            "dark_ground_without_tissue",
+            "intensities by percentile",
+            {"preprocessing": {"polarity": "dark_ground", "normalisation": "percentile"}},
+            kinds=_without(*TISSUE),
+        ),
         *(
             Arm(f"only_{kind}", "scaled", f"{say_kind(kind)} images alone", kinds=(kind,))
             for kind in KINDS

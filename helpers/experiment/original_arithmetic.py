@@ -6,11 +6,14 @@ arithmetic are float arrays, which the normalisation "scale" hands on as they ar
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
+
+from helpers.training.batches import ORIENTATIONS
 
 if TYPE_CHECKING:
     from helpers.network.prediction import Network
@@ -42,6 +45,35 @@ def cast_output(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     array([0., 0., 1.], dtype=float32)
     """
     return np.uint8(probabilities).astype(np.float32)
+
+
+def mirrored_validation(n_images: int, ratio: float) -> list[tuple[int, int]]:
+    """Return which image, in which orientation, each item is that that program validates on.
+
+    It appends the mirrored copies of all images, left-right, up-down, then both, and lets Keras
+    cut validation off the end of that row. With a ratio of up to 1/4 every item is a mirrored
+    copy of an image that it trains on.
+
+    Parameters
+    ----------
+    n_images : int
+        Images before mirroring.
+    ratio : float
+        `validation_split_ratio`, at least 0 and below 1.
+
+    Returns
+    -------
+    list of (image, orientation)
+        Places among the images, and in `helpers.training.batches.ORIENTATIONS`.
+
+    Examples
+    --------
+    >>> mirrored_validation(10, 0.1)
+    [(6, 3), (7, 3), (8, 3), (9, 3)]
+    """
+    n_items = len(ORIENTATIONS) * n_images
+    first = math.floor(n_items * (1 - ratio))
+    return [divmod(item, n_images)[::-1] for item in range(first, n_items)]
 
 
 RESIZED_PX = 256

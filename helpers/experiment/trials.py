@@ -5,15 +5,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from helpers.data.data_set import DataSet
+from helpers.evaluation.metrics import iou
 from helpers.evaluation.scores import evaluate
 from helpers.experiment.arms import Arm
 from helpers.experiment.findings import mark_inverted
-from helpers.experiment.original_arithmetic import ViewedNetwork
-from helpers.network.prediction import load_network
+from helpers.experiment.original_arithmetic import ViewedNetwork, mirrored_validation
+from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings
+from helpers.training.batches import ORIENTATIONS
 from helpers.training.devices import Device
 from helpers.training.loop import fingerprint, train
 
@@ -130,8 +133,31 @@ def run_trial(
     return pd.concat(views, names=["view"]).reset_index("view").reset_index(drop=True)
 
 
+def validate_as_original(network: Network, taught: DataSet, ratio: float) -> NDArray[np.float64]:
+    """Return the IoU of every item that the original program would call validation, 0 to 1.
+
+    Parameters
+    ----------
+    network : Network
+        Trained on `taught`.
+    taught : DataSet
+        Its training images, labelled.
+    ratio : float
+        `validation_split_ratio`; see `original_arithmetic.mirrored_validation`.
+    """
+    ious = []
+    for place, orientation in mirrored_validation(len(taught), ratio):
+        down, right = ORIENTATIONS[orientation]
+        mask = network.predict(taught.images[place][::down, ::right]) >= 0.5
+        ious.append(iou(taught.labels[place][::down, ::right] > 0, mask))
+    return np.array(ious)
+
+
 def _key(settings: Settings, known: pd.DataFrame) -> str:
-    values = settings.model_dump(mode="json", exclude={"data_set_location", "schema_location"})
+    # Only what differs from a default: keys that later versions of the format add keep their
+    # meaning under it, and a finished trial stays what it was.
+    left_out = {"data_set_location", "schema_location", "postprocessing"}
+    values = settings.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     text = repr(values) + known[["id", "split"]].to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from helpers.exploration.seams import find_copies, find_seams
 
 SPLIT_NAMES = ("train", "validation", "test")
+LEFT_OUT = "left out"  # of every side
 
 
 def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -62,6 +63,7 @@ def split_by_group(
     seed: int,
     strata: Sequence[str] | None = None,
     test_strata: Collection[str] = (),
+    settled: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Side of every image, "train", "validation" or "test"; a group is never divided.
 
@@ -84,6 +86,9 @@ def split_by_group(
     test_strata : collection of str
         Kinds of which every group is tested and none trained on, beside what `test_ratio` takes.
         The other kinds are split as they are without it.
+    settled : (n,) sequence of str, optional
+        From `keep_back`: sides that are not to be drawn, "" where one is. Where one of them is
+        "test", the test is chosen, and `test_ratio` is not applied to the others.
 
     Returns
     -------
@@ -95,10 +100,16 @@ def split_by_group(
     Raises
     ------
     ValueError
-        If a ratio is outside its range, the lengths differ, there are too few groups, or a kind
-        of `test_strata` is none of `strata`, or all of them.
+        If a ratio is outside its range, the lengths differ, there are too few groups, a kind
+        of `test_strata` is none of `strata`, or all of them, or `settled` tests a part of a group
+        and leaves another part to be drawn.
     """
     groups = np.asarray(groups)
+    if settled is not None:
+        return _split_the_rest(
+            groups, np.asarray(settled, dtype="<U10"), strata, test_ratio=test_ratio,
+            validation_ratio=validation_ratio, seed=seed, test_strata=test_strata,
+        )  # fmt: skip
     for name, ratio in (("test_ratio", test_ratio), ("validation_ratio", validation_ratio)):
         _check_ratio(name, ratio)
     if strata is not None and len(strata) != len(groups):
@@ -120,6 +131,64 @@ def split_by_group(
     _check_test_strata(test_strata, set(table["kind"]))
     table.loc[table["kind"].isin(test_strata), "side"] = "test"
     return table["side"].loc[groups].to_numpy(dtype="<U10")
+
+
+def keep_back(
+    groups: np.ndarray,
+    ids: Sequence[str],
+    test_ids: Collection[str] = (),
+    *,
+    test_groups: Collection[int] = (),
+    left_out: Collection[str] = (),
+) -> np.ndarray:
+    """Side of every image that a test set of its own settles, and "" where it settles none.
+
+    Parameters
+    ----------
+    groups : (n,) array of int
+        From `find_groups`.
+    ids : (n,) sequence of str
+        Names of the images.
+    test_ids : collection of str
+        Names of the images of the test set. Those among `ids` become "test", the others of their
+        groups "left out"; names that are not among `ids` are passed over.
+    test_groups : collection of int
+        Further groups that hold an image of the test set, though none of `ids`; "left out".
+    left_out : collection of str
+        Ids, or beginnings that only one id has: "left out", each by itself, even out of the test.
+
+    Returns
+    -------
+    (n,) array of str
+        For `split_by_group`, which splits the others.
+
+    Raises
+    ------
+    ValueError
+        If none of `test_ids` is among `ids`, or an entry of `left_out` names no image or several.
+
+    Examples
+    --------
+    >>> keep_back([0, 0, 1, 2], ["ada", "bob", "cyd", "dan"], ["bob", "eve"], left_out=["c"])
+    array(['left out', 'test', 'left out', ''], dtype='<U10')
+    """
+    groups, ids = np.asarray(groups), np.asarray(ids, dtype=str)
+    if len(ids) != len(groups):
+        raise ValueError(
+            f"`ids` has {len(ids)} entries for {len(groups)} images; give one id an image"
+        )
+    tested = np.isin(ids, list(test_ids))
+    if len(test_ids) and not tested.any():
+        raise ValueError(
+            f"none of the {len(test_ids)} images of the test set, e.g. {min(test_ids)!r}, is among "
+            f"the {len(ids)} images to split, e.g. {min(ids, default='')!r}, so nothing would be "
+            "tested; give a test set whose images bear the same ids, or none"
+        )
+    settled = np.full(len(ids), "", dtype="<U10")
+    settled[np.isin(groups, [*groups[tested], *test_groups])] = LEFT_OUT
+    settled[tested] = "test"
+    settled[[_find_one(ids, beginning) for beginning in left_out]] = LEFT_OUT
+    return settled
 
 
 def random_split(
@@ -158,6 +227,44 @@ def leaking_share(split: np.ndarray, groups: np.ndarray) -> float:
     if not in_test.any():
         return 0.0
     return float(np.isin(groups[in_test], groups[split == "train"]).mean())
+
+
+def _find_one(ids: np.ndarray, beginning: str) -> int:
+    """Return the position of the one id that is, or begins with, `beginning`."""
+    found = np.flatnonzero(ids == beginning)
+    if not len(found):
+        found = np.flatnonzero(np.char.startswith(ids, beginning))
+    if len(found) != 1:
+        names = ", ".join(repr(str(name)) for name in ids[found[:3]])
+        which = f"{len(found)} ids, {names}{', ...' * (len(found) > 3)}" if len(found) else "no id"
+        raise ValueError(
+            f"`left_out` {beginning!r} begins {which}; give an id, or a beginning that one id has"
+        )
+    return int(found[0])
+
+
+def _split_the_rest(
+    groups: np.ndarray, settled: np.ndarray, strata: Sequence[str] | None, **options
+) -> np.ndarray:
+    """Split the images whose side is not settled, and return the sides of all."""
+    for name, entries in (("settled", settled), ("strata", strata)):
+        if entries is not None and len(entries) != len(groups):
+            raise ValueError(
+                f"`{name}` has {len(entries)} entries for {len(groups)} images; give one an image"
+            )
+    free = settled == ""
+    tested = settled == "test"
+    if divided := sorted(set(groups[free]) & set(groups[tested])):
+        raise ValueError(
+            f"`settled` tests a part of {len(divided)} group(s), e.g. of group {divided[0]}, whose "
+            "other images could be trained on; settle these too, as `keep_back` does"
+        )
+    if tested.any():
+        options["test_ratio"] = 0
+    sides = settled.copy()
+    kinds = None if strata is None else np.asarray(strata)[free]
+    sides[free] = split_by_group(groups[free], strata=kinds, **options)
+    return sides
 
 
 def _number_by_appearance(labels: np.ndarray) -> np.ndarray:

@@ -14,9 +14,11 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
+from helpers.data.maps import foreground_of
 from helpers.evaluation.metrics import iou
 from helpers.figures.common import plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
+from helpers.structure import HEADS
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
@@ -63,7 +65,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
 def _place_boxes(settings: Settings) -> dict[str, Box]:
     """Return every block by name, from the image to the probability, the U's centre line at 0."""
     structure = settings.model_structure
-    size = structure.input_params
+    size, target = structure.input_params, structure.output_params.target
     encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
     n_down, n_up = len(encoder), len(decoder)
     pool = structure.encoder_params.max_pool_size
@@ -83,6 +85,7 @@ def _place_boxes(settings: Settings) -> dict[str, Box]:
 
     side = n_down * step + max(0.9, 0.8 * step)
     end = Box(side, 0, 0.07, TALLEST, END, 1, sizes[0])
+    end = end._replace(filters=sum(channels for _, channels, _ in HEADS[target]))
     boxes = {"image": end._replace(x=-side, filters=size.channels)}
     for k, (name, _) in enumerate(encoder):
         boxes[name] = box(k - n_down, k, DOWN, filters[k], sizes[k])
@@ -292,19 +295,23 @@ def plot_learning(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def plot_learned(
-    inputs: NDArray[np.floating], targets: NDArray[np.floating], probabilities: NDArray[np.floating]
+    inputs: NDArray[np.floating],
+    maps_true: NDArray[np.floating],
+    maps_pred: NDArray[np.floating],
+    target: str = "foreground",
 ) -> Figure:
     """Draw image, truth, prediction and errors, one column an item, and return the figure.
 
     Parameters
     ----------
     inputs : (n, H, W, 1 or 3) float array
-    targets, probabilities : (n, H, W, 1) float arrays in 0..1
-        A pixel is predicted as nucleus from .5 on.
+    maps_true, maps_pred : (n, H, W, n_channels) float arrays
+        Maps of `target`, one of `helpers.data.maps.CHANNELS`. A pixel is predicted as nucleus
+        from .5 on.
     """
     n = len(inputs)
     figure, axes = plt.subplots(4, n, figsize=(1.75 * n + 0.5, 7.4), squeeze=False)
-    masks_true, masks_pred = targets[..., 0] >= 0.5, probabilities[..., 0] >= 0.5
+    masks_true, masks_pred = (foreground_of(maps, target) >= 0.5 for maps in (maps_true, maps_pred))
     for item, column in enumerate(axes.T):
         image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
         plot_image(image, ax=column[0])

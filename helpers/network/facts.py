@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from helpers.settings import Settings, parse_settings
+from helpers.structure import HEADS
 
 FLOP_PER_MULTIPLY_ADD = 2
 
@@ -39,8 +40,10 @@ def list_layers(settings: Settings) -> list[Layer]:
     size = structure.input_params
     layers = [Layer("image", "InputLayer", (size.height, size.width, size.channels), 0, ())]
     encoder, bottleneck = structure.encoder_params, structure.bottle_neck_params
+    last_of = {}
     for name, block in structure.encoder_blocks:
         _add_block(layers, name, block, encoder.general_conv_params)
+        last_of[name] = layers[-1].name
         _add_pool(layers, name, encoder.max_pool_size)
     _add_block(
         layers, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params
@@ -48,25 +51,48 @@ def list_layers(settings: Settings) -> list[Layer]:
     for name, block in structure.decoder_blocks:
         _add_up(layers, name, block, structure.decoder_params.general_transpose_conv_params)
         if block.concatenate_layer is not None:
-            _add_skip(layers, name, f"{block.concatenate_layer}_conv_2")
+            _add_skip(layers, name, last_of[block.concatenate_layer])
         _add_block(layers, name, block, structure.decoder_params.general_conv_params)
-    _add_conv(layers, "probability", 1, (1, 1))
+    _add_heads(layers, HEADS[structure.output_params.target])
     return layers
 
 
 def _add_block(layers, name, block, general):
-    _add_conv(layers, f"{name}_conv_1", block.filter_size, general.kernel_size)
+    _add_normalised(layers, f"{name}_conv_1", block, general)
     last = layers[-1]
     layers.append(Layer(f"{name}_dropout", "Dropout", last.shape, 0, (last.name,)))
-    _add_conv(layers, f"{name}_conv_2", block.filter_size, general.kernel_size)
+    _add_normalised(layers, f"{name}_conv_2", block, general)
 
 
-def _add_conv(layers, name, filters, kernel_size):
-    last = layers[-1]
+def _add_normalised(layers, name, block, general):
+    is_plain = general.normalisation == "none"
+    _add_conv(layers, name, block.filter_size, general.kernel_size, bias=is_plain)
+    if not is_plain:
+        shape = layers[-1].shape
+        normalised, n_parameters = f"{name}_normalisation", 4 * shape[2]
+        layers.append(Layer(normalised, "BatchNormalization", shape, n_parameters, (name,)))
+        layers.append(Layer(f"{name}_activation", "Activation", shape, 0, (normalised,)))
+
+
+def _add_conv(layers, name, filters, kernel_size, *, bias=True, after=-1):
+    last = layers[after]
     height, width, channels = last.shape
     weights = math.prod(kernel_size) * channels * filters
     shape, cost = (height, width, filters), height * width * weights
-    layers.append(Layer(name, "Conv2D", shape, weights + filters, (last.name,), cost))
+    n_parameters = weights + filters * bias
+    layers.append(Layer(name, "Conv2D", shape, n_parameters, (last.name,), cost))
+
+
+def _add_heads(layers, heads):
+    """Add the last layers, all of them after the same feature map, and what joins them."""
+    place = len(layers) - 1
+    for name, n_channels, _ in heads:
+        _add_conv(layers, name, n_channels, (1, 1), after=place)
+    if len(heads) > 1:
+        parts = layers[place + 1 :]
+        shape = (*parts[0].shape[:2], sum(part.shape[2] for part in parts))
+        names = tuple(part.name for part in parts)
+        layers.append(Layer("maps", "Concatenate", shape, 0, names))
 
 
 def _add_pool(layers, name, pool_size):
@@ -108,7 +134,7 @@ def tabulate_layers(settings: Settings) -> pd.DataFrame:
 
 
 def count_parameters(settings: Settings) -> int:
-    """Return how many numbers the network learns."""
+    """Return how many numbers the network holds; all are learnt, or measured by normalisations."""
     return sum(layer.parameters for layer in list_layers(settings))
 
 

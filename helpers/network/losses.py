@@ -1,6 +1,12 @@
-"""The loss and the metrics that a settings file may choose for training."""
+"""The loss and the metrics that a settings file may choose for training.
+
+A loss of that name judges the mask. Targets of several maps (`helpers.data.maps`) add what their
+further channels need.
+"""
 
 import keras
+
+from helpers.data.maps import foreground_of
 
 
 @keras.saving.register_keras_serializable(package="helpers")
@@ -28,11 +34,73 @@ LOSSES = {
 }
 
 
-def build_loss(name: str) -> keras.losses.Loss:
-    """Return the loss of that name; `helpers.settings` has refused all other names."""
-    return LOSSES[name]()
+@keras.saving.register_keras_serializable(package="helpers")
+class MapsLoss(keras.losses.Loss):
+    """The loss of the mask, plus what the maps of a target add to it.
+
+    "boundary": the mean of the mask's loss over the three classes, each against the other two.
+    "distance" and "flow": the loss of the first channel, plus the mean squared error of the others
+    over the pixels of true nuclei (what they say in the background is never asked), summed over
+    channels.
+
+    Parameters
+    ----------
+    loss : str
+        One of `LOSSES`.
+    target : str
+        "boundary", "distance" or "flow"; both tensors are (batch, height, width, n_channels) maps
+        of it.
+    """
+
+    def __init__(self, loss: str, target: str, name: str = "maps_loss", **options):
+        super().__init__(name=name, **options)
+        self.loss, self.target = loss, target
+        self.mask_loss = LOSSES[loss]()
+
+    def call(self, y_true, y_pred):
+        """Return one value for the batch."""
+        y_true = keras.ops.cast(y_true, y_pred.dtype)
+        if self.target == "boundary":
+            channels = range(y_pred.shape[-1])
+            judged = [
+                self.mask_loss(y_true[..., c : c + 1], y_pred[..., c : c + 1]) for c in channels
+            ]
+            return sum(judged) / len(judged)
+        nuclei = y_true[..., :1]
+        errors = nuclei * keras.ops.square(y_true[..., 1:] - y_pred[..., 1:])
+        n_pixels = keras.ops.maximum(keras.ops.sum(nuclei), 1)
+        return self.mask_loss(nuclei, y_pred[..., :1]) + keras.ops.sum(errors) / n_pixels
+
+    def get_config(self):
+        """Return what rebuilds the loss."""
+        return super().get_config() | {"loss": self.loss, "target": self.target}
 
 
-def build_metrics() -> list[keras.metrics.Metric]:
+@keras.saving.register_keras_serializable(package="helpers")
+class ForegroundIoU(keras.metrics.BinaryIoU):
+    """IoU of the foreground that the maps of a target speak of, thresholded at .5."""
+
+    def __init__(self, target: str, name: str = "iou", dtype=None):
+        super().__init__(target_class_ids=[1], threshold=0.5, name=name, dtype=dtype)
+        self.target = target
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add the pixels of a batch of (batch, height, width, n_channels) maps."""
+        masks = [foreground_of(maps, self.target) for maps in (y_true, y_pred)]
+        return super().update_state(*masks, sample_weight=sample_weight)
+
+    def get_config(self):
+        """Return what rebuilds the metric."""
+        return {"target": self.target, "name": self.name, "dtype": self.dtype}
+
+
+def build_loss(name: str, target: str = "foreground") -> keras.losses.Loss:
+    """Return the loss of that name for that target; `helpers.settings` has refused other names."""
+    return LOSSES[name]() if target in ("foreground", "interior") else MapsLoss(name, target)
+
+
+def build_metrics(target: str = "foreground") -> list[keras.metrics.Metric]:
     """Return what is watched besides the loss: IoU of the foreground, thresholded at .5."""
-    return [keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")]
+    if target in ("foreground", "interior"):
+        return [keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")]
+    return [ForegroundIoU(target)]

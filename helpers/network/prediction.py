@@ -1,5 +1,6 @@
-"""From a saved network and an image of any size to the probability that a pixel is nucleus."""
+"""From a saved network and an image of any size to its maps, its mask and its nuclei."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +8,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.maps import CHANNELS, flip_maps, foreground_of
 from helpers.network.archives import load_model, read_settings
-from helpers.network.preprocessing import crop_padding, network_input, pad_to_multiple
+from helpers.network.decoding import maps_to_labels, remove_small
+from helpers.network.preprocessing import (
+    check_image,
+    crop_padding,
+    network_input,
+    pad_to_multiple,
+    rescale,
+)
 from helpers.network.unet import build_unet
 from helpers.settings import Settings
 
@@ -33,6 +42,11 @@ class Network:
         self.model.set_weights(model.get_weights())
         self.model.compile(jit_compile=False)
 
+    @property
+    def target(self) -> str:
+        """What the network answers: one of `helpers.data.maps.CHANNELS`."""
+        return self.settings.model_structure.output_params.target
+
     def predict(self, image: NDArray) -> NDArray[np.float32]:
         """Return the probability of nucleus at every pixel.
 
@@ -51,17 +65,67 @@ class Network:
         ValueError
             If the image has another shape or type, or holds NaN.
         """
+        return foreground_of(self.predict_maps(image), self.target)
+
+    def predict_maps(self, image: NDArray) -> NDArray[np.float32]:
+        """Return all that the network answers for `image`, as `predict` takes it.
+
+        Returns
+        -------
+        (H, W, n_channels) float32 array
+            The maps of the network's target; see `helpers.data.maps`. With the setting
+            `test_time_augmentation` "flips" the mean over the four orientations of the image.
+        """
         inputs = network_input(image, self.settings)
+        if self.settings.postprocessing.test_time_augmentation == "none":
+            return self._predict_maps(inputs)
+        answers = [
+            flip_maps(self._predict_maps(flip(inputs, *way)), self.target, *way)
+            for way in itertools.product((1, -1), (1, -1))
+        ]
+        return np.mean(answers, axis=0)
+
+    def segment(self, image: NDArray, *, scale: float = 1.0) -> NDArray[np.int32]:
+        """Return the label image of `image`, every nucleus by itself.
+
+        Parameters
+        ----------
+        image : (H, W) or (H, W, 3) array of uint8, uint16 or float in 0..1
+        scale : float above 0
+            The image is enlarged by this factor before the network sees it, and the labels are
+            brought back to its own size; for nuclei much smaller or larger than those of the
+            training.
+
+        Returns
+        -------
+        (H, W) int32 array
+            0 = background, nuclei from 1 to N without gaps.
+
+        Raises
+        ------
+        ValueError
+            As `predict`; or if the scale is not above 0.
+        """
+        if not scale > 0:
+            raise ValueError(f"`scale` (={scale}) must be above 0; 1 leaves the image as it is")
+        image = check_image(image)
+        shape = image.shape[:2]
+        scaled = rescale(image, tuple(max(1, round(px * scale)) for px in shape))
+        maps = self.predict_maps(scaled)
+        labels = maps_to_labels(maps, self.target, self.settings.postprocessing)
+        return remove_small(rescale(labels, shape, order=0), 1)
+
+    def _predict_maps(self, inputs: NDArray) -> NDArray[np.float32]:
         padded, padding = pad_to_multiple(inputs, self.settings.model_structure.size_multiple)
         if max(padded.shape[:2]) > TILE_PX + 2 * HALO_PX:
             return crop_padding(self._predict_tiles(padded), padding)
         return crop_padding(self._predict_whole(padded), padding)
 
     def _predict_whole(self, inputs: NDArray) -> NDArray[np.float32]:
-        return np.asarray(self.model.predict_on_batch(inputs[None]))[0, ..., 0]
+        return np.asarray(self.model.predict_on_batch(inputs[None]))[0]
 
     def _predict_tiles(self, inputs: NDArray) -> NDArray[np.float32]:
-        probabilities = np.empty(inputs.shape[:2], np.float32)
+        maps = np.empty((*inputs.shape[:2], len(CHANNELS[self.target])), np.float32)
         multiple = self.settings.model_structure.size_multiple
         for rows, rows_halo in tiles(inputs.shape[0], multiple[0]):
             for columns, columns_halo in tiles(inputs.shape[1], multiple[1]):
@@ -70,8 +134,13 @@ class Network:
                     slice(own.start - halo.start, own.stop - halo.start)
                     for own, halo in ((rows, rows_halo), (columns, columns_halo))
                 )
-                probabilities[rows, columns] = predicted[inner]
-        return probabilities
+                maps[rows, columns] = predicted[inner]
+        return maps
+
+
+def flip(array: NDArray, down: int, right: int) -> NDArray:
+    """Return a view of `array` whose rows run in steps of `down`, columns of `right`: 1 or -1."""
+    return array[::down, ::right]
 
 
 def tiles(length: int, multiple: int) -> Iterator[tuple[slice, slice]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.transform import resize
 
 from helpers.settings import Settings
 
@@ -188,6 +189,26 @@ def cut(
     room = (max(0, array.shape[0] - height), max(0, array.shape[1] - width))
     top, left = (round(pixels * where) for pixels, where in zip(room, start, strict=True))
     return array[top : top + height, left : left + width]
+
+
+def rescale(array: NDArray, shape: tuple[int, int], *, order: int = 1) -> NDArray:
+    """Return an image or a label image in another size, in its own type.
+
+    Parameters
+    ----------
+    array : (H, W) or (H, W, C) array
+    shape : tuple of int
+        Height and width to bring it to, in pixels.
+    order : {0, 1}
+        1 for images: linear, smoothed first where it is reduced (standard deviation of
+        `skimage.transform.resize`). 0 for label images: the nearest pixel's number.
+    """
+    if array.shape[:2] == tuple(shape):
+        return array
+    scaled = resize(
+        array, shape, order=order, mode="edge", preserve_range=True, anti_aliasing=order > 0
+    )
+    return scaled if array.dtype.kind == "f" else np.rint(scaled).astype(array.dtype)
 
 
 def pad(array: NDArray, height: int, width: int) -> NDArray:

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from helpers.settings import Settings
+from helpers.structure import HEADS
 
 
 def build_unet(
@@ -28,8 +29,10 @@ def build_unet(
     Returns
     -------
     keras.Model
-        Takes (batch, height, width, channels) float32, gives (batch, height, width, 1) float32
-        probabilities in 0..1. Layers are named by block and role, e.g. `encoder_block_1_conv_2`.
+        Takes (batch, height, width, channels) float32, gives (batch, height, width, n_channels)
+        float32 maps, as `helpers.data.maps` describes them for the settings' target: for
+        "foreground" one channel, the probability of nucleus in 0..1. Layers are named by block and
+        role, e.g. `encoder_block_1_conv_2`.
     """
     structure = settings.model_structure
     size = structure.input_params
@@ -43,8 +46,16 @@ def build_unet(
         x, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params, policy
     )
     x = _decode(x, skips, structure, policy)
-    outputs = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)
-    return keras.Model(inputs, outputs, name="unet")
+    return keras.Model(inputs, _answer(x, structure.output_params.target), name="unet")
+
+
+def _answer(x, target):
+    """Return the maps, in float32 whatever the precision of the rest."""
+    parts = [
+        layers.Conv2D(n_channels, 1, activation=activation, dtype="float32", name=name)(x)
+        for name, n_channels, activation in HEADS[target]
+    ]
+    return parts[0] if len(parts) == 1 else layers.Concatenate(dtype="float32", name="maps")(parts)
 
 
 def _encode(x, structure, policy):
@@ -76,7 +87,20 @@ def _decode(x, skips, structure, policy):
 
 def _convolve(x, name, block, general, policy):
     """Return `x` after convolution, dropout, convolution."""
-    conv = {**general.model_dump(), "filters": block.filter_size, "dtype": policy}
-    x = layers.Conv2D(**conv, name=f"{name}_conv_1")(x)
+    x = _convolve_once(x, f"{name}_conv_1", block, general, policy)
     x = layers.Dropout(block.dropout_rate, dtype=policy, name=f"{name}_dropout")(x)
-    return layers.Conv2D(**conv, name=f"{name}_conv_2")(x)
+    return _convolve_once(x, f"{name}_conv_2", block, general, policy)
+
+
+def _convolve_once(x, name, block, general, policy):
+    """Return `x` after one convolution, normalised where the settings say so, and its activation.
+
+    A normalisation shifts by itself, so the convolution before it has no bias.
+    """
+    conv = general.model_dump(exclude={"normalisation"}) | {"filters": block.filter_size}
+    if general.normalisation == "none":
+        return layers.Conv2D(**conv, dtype=policy, name=name)(x)
+    activation = conv.pop("activation")
+    x = layers.Conv2D(**conv, use_bias=False, dtype=policy, name=name)(x)
+    x = layers.BatchNormalization(dtype=policy, name=f"{name}_normalisation")(x)
+    return layers.Activation(activation, dtype=policy, name=f"{name}_activation")(x)

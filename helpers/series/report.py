@@ -30,19 +30,29 @@ BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
     "": ("paths", "run_folder", "structure", "settings"),
     "data": (
-        "labels", "reading", "png16", "faults", "layout", "image_files", "cache", "sample",
+        "labels", "maps", "reading", "png16", "faults", "layout", "image_files", "cache", "sample",
         "data_set", "download",
     ),
     "exploration": (
         "kinds", "seams", "splits", "fields", "describe", "kinds_compared", "failures",
         "familiarity", "audit",
     ),
-    "network": ("preprocessing", "losses", "unet", "facts", "archives", "prediction"),
+    "network": (
+        "preprocessing", "losses", "unet", "facts", "archives", "decoding", "prediction",
+    ),
     "training": ("batches", "devices", "loop"),
-    "evaluation": ("metrics", "masks", "scores", "baseline", "invariance"),
-    "experiment": ("original_arithmetic", "arms", "findings", "trials"),
+    "evaluation": (
+        "metrics", "masks", "scores", "baseline", "invariance", "instances", "nuclei_scores",
+        "matching", "tuning",
+    ),
+    "experiment": ("original_arithmetic", "arms", "findings", "trials", "targets"),
     "figures": (
-        "common", "data", "audit", "network", "training", "evaluation", "experiment",
+        "common", "data", "audit", "network", "training", "evaluation", "experiment", "maps",
+        "nuclei",
+    ),
+    "own_images": (
+        "files", "any_image", "measure", "scale", "judge", "overlays", "outputs", "folder",
+        "examples", "trained", "command",
     ),
     "series": ("session", "parameters", "runner", "refresh", "report"),
 }  # fmt: skip

@@ -121,12 +121,13 @@ def _check_inputs(given: Mapping[str, Any]) -> None:
         raise SeriesError(
             f"there is no settings file {settings}; settings/ of the repository holds some"
         )
-    embedded = location is None or str(location).lower() in {"sample", "none"}
-    if not embedded and not resolve(location).exists():
-        raise SeriesError(
-            f"there is no data set at {location}; give a folder, a zip file or `sample`,"
-            " or download one with `make data`"
-        )
+    for place in (location, given.get("test_set")):
+        embedded = place is None or str(place).lower() in {"sample", "none"}
+        if not embedded and not resolve(place).exists():
+            raise SeriesError(
+                f"there is no data set at {place}; give a folder, a zip file or `sample`,"
+                " or download one with `make data`"
+            )
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from helpers.data.data_set import DataSet, read_data_set
+from helpers.exploration.kinds import find_kinds
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 
@@ -50,6 +52,44 @@ class Session(NamedTuple):
         sides = split.loc[labelled.ids].to_numpy()
         return {side: labelled.select(sides == side) for side in SIDES}
 
+    def read_test_set(
+        self, data: DataSet, location: str | None = None
+    ) -> tuple[DataSet, pd.DataFrame]:
+        """Return the images to test on, and what is known of them: id, kind, group and split.
+
+        Parameters
+        ----------
+        data : DataSet
+            What `read_data` gives.
+        location : str, optional
+            Another data set, folder or zip, with truth of its own; None takes the test side of the
+            run's split. An image that `split.csv` does not list has its kind from its pixels, and
+            a field of view of its own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If notebook 01 has not yet split this run's data.
+        ValueError
+            If the split was made for other images, or an image at `location` was trained on.
+        """
+        known = self.run.read_csv("split.csv", dtype={"id": str})
+        if location is None:
+            return self.read_split(data)["test"], known[known["split"] == "test"]
+        test = read_data_set(location).labelled
+        listed = known[known["id"].isin(test.ids)]
+        seen = listed.loc[listed["split"].isin(["train", "validation"]), "id"]
+        if len(seen):
+            raise ValueError(
+                f"{len(seen)} images of {location} were trained on in {self.run}, e.g. "
+                f"{seen.iloc[0]!r}; execute notebooks 01 and 04 with this `test_set` and a new run"
+            )
+        new = test.select(~np.isin(test.ids, known["id"]))
+        groups = known["group"].max() + 1 + np.arange(len(new))
+        kinds = find_kinds(new.images)["kind"] if len(new) else []
+        added = pd.DataFrame({"id": new.ids, "kind": kinds, "group": groups})
+        return test, pd.concat([listed, added], ignore_index=True).assign(split="test")
+
 
 def start_session(
     settings: str, data_set_location: str | None = None, run: str = "quick", seed: int | None = None
@@ -75,22 +115,31 @@ def start_session(
 
 
 def settle_split(
-    session: Session, drawn: pd.DataFrame, test_kinds: Sequence[str] = ()
+    session: Session,
+    drawn: pd.DataFrame,
+    test_kinds: Sequence[str] = (),
+    test_ids: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
     A run keeps the split that it began with, so that its network is never tested on images that
     it has learnt from, whatever later versions of the series would draw. It is drawn anew when
-    the images, the seed or the ratios are others.
+    the images, the seed, the ratios or what is kept back are others.
 
     Parameters
     ----------
     session : Session
         Its run gets `split.csv`, and `split.json` with what the split depends on.
     drawn : DataFrame
-        One row a labelled image: id, kind, group and split ("train", "validation" or "test").
+        One row a labelled image: id, kind, group and split ("train", "validation", "test" or
+        "left out").
     test_kinds : sequence of str
         Kinds that are tested only; another choice is another split.
+    test_ids : sequence of str
+        Ids of a test set of its own; another test set is another split.
+    left_out : sequence of str
+        Ids, or their beginnings, that were left out by hand; others are another split.
 
     Raises
     ------
@@ -99,7 +148,8 @@ def settle_split(
     """
     training, run = session.settings.training, session.run
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
-    asked |= {"test_kinds": sorted(test_kinds)} if test_kinds else {}
+    kept_back = {"test_kinds": test_kinds, "test_ids": test_ids, "left_out": left_out}
+    asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
     if run.file("split.csv").exists() and run.file("split.json").exists():
         kept = run.read_csv("split.csv", dtype={"id": str})
         if run.read_json("split.json") == asked and list(kept["id"]) == list(drawn["id"]):

@@ -1,13 +1,16 @@
 """Training batches: crops, normalised and varied, the same for the same seed on every machine."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from helpers.data.labels import labels_to_target
+from helpers.data.maps import flip_maps, labels_to_maps, transpose_maps
 from helpers.exploration.kinds import find_kinds
 from helpers.network.preprocessing import (
     IntensityRange,
@@ -15,12 +18,22 @@ from helpers.network.preprocessing import (
     measure_range,
     normalise,
     pad,
+    rescale,
     to_channels,
 )
 from helpers.settings import Augmentation, Settings
 
 ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along rows and columns: as is, left-right, up-down, both."""
+
+
+class View(NamedTuple):
+    """Which part of an image a crop shows, and how: see `helpers.network.preprocessing.cut`."""
+
+    start: tuple[float, float] = (0.5, 0.5)
+    orientation: int = 0
+    turned: bool = False
+    scale: float = 1.0
 
 
 class Batches(keras.utils.PyDataset):
@@ -47,9 +60,13 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, images: Sequence[NDArray], labels: Sequence[NDArray], settings: Settings, *,
+        self,
+        images: Sequence[NDArray],
+        labels: Sequence[NDArray],
+        settings: Settings,
+        *,
         augment: bool = True,
-    ):  # fmt: skip
+    ):
         super().__init__()
         if len(images) != len(labels) or not len(images):
             raise ValueError(
@@ -73,7 +90,7 @@ class Batches(keras.utils.PyDataset):
         return self.steps or -(-self.n_items // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return batch `index`: inputs (n, height, width, channels), targets of one channel."""
+        """Return batch `index`: inputs (n, height, width, channels), and the maps of the target."""
         rng = np.random.default_rng([self.settings.training.seed, self.epoch, index])
         pairs = [self._item(item, rng) for item in self._items(index)]
         inputs, targets = zip(*pairs, strict=True)
@@ -103,31 +120,66 @@ class Batches(keras.utils.PyDataset):
         return (kinds.map(kinds.value_counts()) ** -self.settings.training.balance).to_numpy()
 
     def _item(self, item: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-        """Return one crop of an image, normalised, and its target."""
+        """Return one crop of an image, normalised, and the maps of its nuclei."""
         orientation, index = divmod(item, len(self.images))
-        start, orientation = self._draw(orientation, rng)
+        view = self._draw(orientation, rng)
         structure = self.settings.model_structure
-        size = (structure.input_params.height, structure.input_params.width)
-        image = cut(self.images[index], *size, start=start)
-        inputs = normalise(image, self._range(index))
+        inputs = normalise(self._cut(self.images[index], view, order=1), self._range(index))
         if self.augment:
             reverse = 0.0 if self.settings.preprocessing.normalisation == "standardise" else 1.0
             inputs = vary(inputs, self.settings.training.augmentation, rng, reverse=reverse)
         inputs = to_channels(inputs, structure.input_params.channels)
-        labels = cut(self.labels[index], *size, start=start)
-        target = labels_to_target(labels, structure.output_params.target)[..., None]
-        down, right = ORIENTATIONS[orientation]
-        return tuple(_as_float(pad(x, *size)[::down, ::right]) for x in (inputs, target))
+        maps = self._maps(self._cut(self.labels[index], view, order=0), view)
+        return _as_float(self._turn(inputs, view)), _as_float(maps)
 
-    def _draw(self, orientation: int, rng) -> tuple[tuple[float, float], int]:
-        """Return where to cut and which orientation to show."""
+    def _draw(self, orientation: int, rng: np.random.Generator) -> View:
+        """Return which part of an image to show, and how; what is not asked draws no number."""
         augmentation = self.settings.training.augmentation
-        start = (0.5, 0.5)
-        if self.augment and augmentation.crop == "random":
-            start = tuple(rng.random(2))
-        if self.augment and augmentation.flips == "random":
-            orientation = int(rng.integers(len(ORIENTATIONS)))
-        return start, orientation
+        view = View(orientation=orientation)
+        if not self.augment:
+            return view
+        if augmentation.crop == "random":
+            view = view._replace(start=tuple(rng.random(2)))
+        if augmentation.flips == "random":
+            view = view._replace(orientation=int(rng.integers(len(ORIENTATIONS))))
+        if augmentation.turns:
+            view = view._replace(turned=bool(rng.integers(2)))
+        if augmentation.scale > 1:
+            view = view._replace(scale=augmentation.scale ** rng.uniform(-1, 1))
+        return view
+
+    def _cut(self, array: NDArray, view: View, order: int) -> NDArray:
+        """Return the part of an image or label image that `view` shows, in the crop's scale."""
+        size = self.settings.model_structure.input_params
+        whole = (size.height, size.width)
+        # Rounded up: a crop that the image can fill is filled to its last row.
+        part = cut(array, *(math.ceil(px / view.scale) for px in whole), start=view.start)
+        if view.scale == 1:
+            return part
+        shape = [
+            min(n, max(1, round(px * view.scale))) for n, px in zip(whole, part.shape, strict=False)
+        ]
+        return rescale(part, tuple(shape), order=order)
+
+    def _turn(self, array: NDArray, view: View) -> NDArray:
+        """Return a crop padded to its full size, in the orientation that `view` asks for."""
+        size = self.settings.model_structure.input_params
+        down, right = ORIENTATIONS[view.orientation]
+        array = pad(array, size.height, size.width)[::down, ::right]
+        return array.swapaxes(0, 1) if view.turned else array
+
+    def _maps(self, labels: NDArray, view: View) -> NDArray:
+        """Return the maps of a crop, turned as the crop is, and background where it is padded.
+
+        Maps come before padding: where an image ends, the network is taught what is true of the
+        whole image (for one, the image's border is no rim).
+        """
+        target = self.settings.model_structure.output_params.target
+        size = self.settings.model_structure.input_params
+        background = labels_to_maps(np.zeros((1, 1), int), target)
+        maps = pad(labels_to_maps(labels, target) - background, size.height, size.width)
+        maps = flip_maps(maps + background, target, *ORIENTATIONS[view.orientation])
+        return transpose_maps(maps, target) if view.turned else maps
 
     def _measure_range(self, index: int) -> IntensityRange:
         return measure_range(self.images[index], self.settings)
@@ -147,8 +199,8 @@ def vary(
     inputs : (H, W) or (H, W, 3) float32 array
         Normalised: ground and nuclei somewhere near 0..1.
     augmentation : Augmentation
-        `gray`, `stain`, `intensity` and `invert` are applied in this order; what is 0 draws no
-        random number.
+        `gray`, `stain`, `intensity`, `invert`, `blur` and `noise` are applied in this order; what
+        is 0 draws no random number.
     reverse : float
         The sum of a value and its negative: 1 for values in 0..1, 0 for values around 0.
     """
@@ -160,6 +212,12 @@ def vary(
         inputs = _stretch(inputs, augmentation.intensity, rng, size=1)
     if augmentation.invert and rng.random() < augmentation.invert:
         inputs = np.float32(reverse) - inputs
+    if augmentation.blur:
+        sigma = rng.uniform(0, augmentation.blur)
+        inputs = gaussian_filter(inputs, (sigma, sigma, 0)[: inputs.ndim])
+    if augmentation.noise:
+        strength = np.float32(rng.uniform(0, augmentation.noise))
+        inputs = inputs + strength * rng.standard_normal(inputs.shape, np.float32)
     return inputs
 
 

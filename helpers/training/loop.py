@@ -48,6 +48,7 @@ def train(
     *,
     data_key: str = "",
     device: Device | None = None,
+    start_from: RunFolder | None = None,
 ) -> pd.DataFrame:
     """Train the network of `settings`, or go on from the run's last epoch, and return the history.
 
@@ -60,6 +61,9 @@ def train(
         As `helpers.training.batches.Batches` takes them.
     data_key : str
         Names the images (see `fingerprint`); a checkpoint trained on others is refused.
+    start_from : RunFolder, optional
+        A run whose trained network is the beginning, instead of random weights. Its structure
+        and preprocessing must be those of `settings`.
 
     Returns
     -------
@@ -70,13 +74,14 @@ def train(
     ------
     TrainingError
         If the run's checkpoint belongs to other settings or images, if `enable_training` is false
-        and there is no saved network, or if the loss is no number any more.
+        and there is no saved network, if the network to start from is built otherwise, or if the
+        loss is no number any more.
     """
     if not settings.training_configuration.enable_training:
         run.require("network.keras")
         return run.read_csv("history.csv")
     device = device or choose_device(settings)
-    model, state = start_or_resume(run, settings, data_key, device)
+    model, state = start_or_resume(run, settings, data_key, device, start_from)
     if not state["finished"]:
         _fit(run, settings, model, state, train_set, validation_set)
     history = pd.DataFrame(state["history"])
@@ -90,12 +95,20 @@ def fingerprint(train_ids: Sequence[str], validation_ids: Sequence[str]) -> str:
     return hashlib.sha256(sides.encode()).hexdigest()
 
 
-def start_or_resume(run: RunFolder, settings: Settings, data_key: str, device: Device):
+def start_or_resume(
+    run: RunFolder,
+    settings: Settings,
+    data_key: str,
+    device: Device,
+    start_from: RunFolder | None = None,
+):
     """Return (compiled model, state): new ones, or those of the run's last finished epoch."""
     keras.utils.set_random_seed(settings.training.seed)
     model = compile_network(build_unet(settings, precision=device.precision), settings)
     file = run.file(CHECKPOINT)
     if not file.exists():
+        if start_from is not None:
+            model.set_weights(_read_start(start_from, settings))
         return model, {"data_key": data_key, "finished": False, "history": [], "callbacks": {}}
     state = read_state(file)
     _check_same(run, settings, read_settings(file), data_key, state["data_key"])
@@ -103,6 +116,29 @@ def start_or_resume(run: RunFolder, settings: Settings, data_key: str, device: D
         state["finished"] = len(state["history"]) >= settings.training.epoch_num
     _take_over(model, load_model(file))
     return model, state
+
+
+def _read_start(start_from: RunFolder, settings: Settings) -> list[NDArray]:
+    """Return the weights of a trained run, if its network is the one that `settings` describe."""
+    file = start_from.require("network.keras")
+    theirs = read_settings(file)
+    for part in ("model_structure", "preprocessing"):
+        differing = _differing(getattr(settings, part), getattr(theirs, part))
+        if differing:
+            raise TrainingError(
+                f"the network of {start_from} cannot be the start: {part}.{differing} differs; "
+                f"take the settings of that run ({start_from}/settings.json) and change only how "
+                "it is trained"
+            )
+    return load_model(file).get_weights()
+
+
+def _differing(ours: Any, theirs: Any) -> str:
+    """Return the first key whose value differs; the size of training crops may."""
+    for name, value in ours.model_dump(exclude={"input_params": {"height", "width"}}).items():
+        if value != theirs.model_dump(exclude={"input_params": {"height", "width"}})[name]:
+            return name
+    return ""
 
 
 def _take_over(model: keras.Model, saved: keras.Model) -> None:
@@ -115,10 +151,11 @@ def _take_over(model: keras.Model, saved: keras.Model) -> None:
 
 def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
     """Return `model` compiled with Adam and the settings' loss; XLA is slower on CPUs, so off."""
+    target = settings.model_structure.output_params.target
     model.compile(
         optimizer=keras.optimizers.Adam(settings.training.learning_rate),
-        loss=build_loss(settings.training.loss),
-        metrics=build_metrics(),
+        loss=build_loss(settings.training.loss, target),
+        metrics=build_metrics(target),
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     return model
@@ -158,7 +195,8 @@ def _fit(run, settings, model, state, train_set, validation_set):
     run.path.mkdir(parents=True, exist_ok=True)
     batches = Batches(*train_set, settings)
     validation = Batches(*validation_set, settings, augment=False) if validation_set else None
-    measured = ["loss", *(metric.name for metric in build_metrics())]
+    target = settings.model_structure.output_params.target
+    measured = ["loss", *(metric.name for metric in build_metrics(target))]
     watched = [*measured, *(f"val_{name}" for name in measured if validation)]
     named = build_callbacks(run, settings, watched)
     for callback in named:

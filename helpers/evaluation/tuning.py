@@ -1,0 +1,119 @@
+"""Thresholds of the postprocessing, tuned on validation images and stored with the network."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from helpers.data.data_set import DataSet
+from helpers.evaluation.instances import THRESHOLDS, average_precision, match
+from helpers.network.archives import load_model, read_settings, save_network
+from helpers.network.decoding import maps_to_labels
+from helpers.network.prediction import Network, load_network
+from helpers.run_folder import RunFolder
+from helpers.settings import Postprocessing, Settings
+
+TRIED = {
+    "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+}
+"""Values that are tried together."""
+MIN_AREAS_PX = (0, 10, 20, 30, 50)
+"""Values of `min_area_px` that are tried with the best of the others."""
+MASKS = ("foreground", "interior")
+"""Targets of one map, whose threshold is that of the settings."""
+SEEDED = ("boundary", "distance")
+"""Targets whose nuclei grow from seeds; `seed_threshold` means nothing to the others."""
+
+
+class Tuning(NamedTuple):
+    """The best postprocessing, and what each choice was worth."""
+
+    postprocessing: Postprocessing
+    table: pd.DataFrame
+
+
+def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
+    """Return the thresholds with which the nuclei of validation images are found best.
+
+    Parameters
+    ----------
+    network : Network
+        Trained. What it answers is asked once an image; only the way to nuclei is varied.
+    validation : DataSet
+        Labelled images that were not trained on, and will not be tested on.
+
+    Returns
+    -------
+    Tuning
+        `table` has a row a choice: threshold, seed_threshold, min_area_px and score, 0 to 1: the
+        average precision, pooled over the images, in the mean over `THRESHOLDS`. Of equal scores
+        the first counts.
+
+    Raises
+    ------
+    ValueError
+        If there is no validation image.
+    """
+    if not len(validation):
+        raise ValueError(
+            "there is no validation image to tune on; raise validation_split_ratio in the settings "
+            "file and execute notebook 01 with a new run"
+        )
+    before = network.settings.postprocessing.model_copy(update={"min_area_px": MIN_AREAS_PX[0]})
+    images = tqdm(validation.images[:], desc="predicting", unit=" images", leave=False)
+    maps = [network.predict_maps(image) for image in images]
+    rows = []
+    values = TRIED if network.target in SEEDED else {"threshold": TRIED["threshold"]}
+    for choice in itertools.product(*values.values()):
+        changed = before.model_copy(update=dict(zip(values, choice, strict=True)))
+        rows.append(_score(maps, validation, network.target, changed))
+    best = max(rows, key=_by_score)
+    for area_px in MIN_AREAS_PX[1:]:
+        changed = best[0].model_copy(update={"min_area_px": area_px})
+        rows.append(_score(maps, validation, network.target, changed))
+    names = [*TRIED, "min_area_px"]
+    table = [{**choice.model_dump(include=set(names)), "score": score} for choice, score in rows]
+    return Tuning(max(rows, key=_by_score)[0], pd.DataFrame(table)[[*names, "score"]])
+
+
+def _by_score(row: tuple[Postprocessing, float]) -> float:
+    return row[1]
+
+
+def _score(
+    maps: list[NDArray], validation: DataSet, target: str, choice: Postprocessing
+) -> tuple[Postprocessing, float]:
+    found = [maps_to_labels(each, target, choice) for each in maps]
+    pairs = zip(validation.labels[:], found, strict=True)
+    matchings = [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
+    scores = [average_precision(matchings, threshold) for threshold in THRESHOLDS]
+    return choice, float(np.mean(scores))
+
+
+def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
+    """Return what each choice was worth, after storing the best with the network of `run`.
+
+    A network that answers a mask alone is left as it is, and so is any without validation images:
+    the table then has one row, without a score.
+    """
+    network = load_network(run.require("network.keras"))
+    if network.target in MASKS or not len(validation):
+        kept = network.settings.postprocessing.model_dump(include={*TRIED, "min_area_px"})
+        return pd.DataFrame([kept | {"score": np.nan}])
+    tuning = tune_postprocessing(network, validation)
+    store_postprocessing(run, tuning.postprocessing)
+    run.write_csv("tuning.csv", tuning.table.round(4))
+    return tuning.table
+
+
+def store_postprocessing(run: RunFolder, postprocessing: Postprocessing) -> Settings:
+    """Write the network of `run` again, with other postprocessing, and return its settings."""
+    file = run.require("network.keras")
+    settings = read_settings(file).with_postprocessing(**postprocessing.model_dump())
+    model = load_model(file)
+    run.write("network.keras", lambda part: save_network(model, part, settings))
+    return settings

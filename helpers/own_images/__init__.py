@@ -1,0 +1,1 @@
+"""From a folder of images to labels, masks, overlays and a table of nuclei."""

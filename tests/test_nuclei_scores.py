@@ -1,0 +1,306 @@
+"""Tables of nuclei: counts that add up, intervals over fields, errors by kind, recall by size."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.evaluation.instances import (
+    aggregated_jaccard,
+    average_precision,
+    bowl_score,
+    f1_at,
+    mean_average_precision,
+    panoptic_quality,
+    recall_at,
+)
+from helpers.evaluation.metrics import bootstrap_interval
+from helpers.evaluation.nuclei_scores import (
+    ERRORS,
+    PUBLISHED_AP,
+    SCORES,
+    match_images,
+    nuclei_table,
+    precision_curve,
+    ratio_interval,
+    score_by_size,
+    score_nuclei,
+    summarise_nuclei,
+    tabulate_errors,
+)
+from helpers.evaluation.scores import tabulate_summary
+
+SHAPE = (12, 40)
+
+
+def draw(*boxes):
+    labels = np.zeros(SHAPE, int)
+    for number, (top, left, height, width) in enumerate(boxes, start=1):
+        labels[top : top + height, left : left + width] = number
+    return labels
+
+
+NOTHING = draw()
+FOUR = draw((0, 0, 4, 4), (0, 6, 4, 4), (0, 12, 4, 4), (0, 18, 4, 4))
+STRIPS = draw((0, 0, 1, 10), (1, 0, 1, 10), (2, 0, 1, 10))
+SLAB = draw((0, 0, 3, 10))
+IMAGES = [
+    ("right", "small_fluorescent", 7, FOUR, FOUR),
+    ("half", "small_fluorescent", 7, FOUR, np.where(FOUR <= 2, FOUR, 0)),
+    ("empty", "small_fluorescent", 3, NOTHING, NOTHING),
+    ("merge", "purple_tissue", 5, STRIPS, SLAB),
+    ("split", "purple_tissue", 6, SLAB, STRIPS),
+    ("invented", "purple_tissue", 6, NOTHING, SLAB),
+]
+
+
+@pytest.fixture
+def matched():
+    return match_images(iter(IMAGES))
+
+
+@pytest.fixture
+def table(matched):
+    return score_nuclei(matched)
+
+
+def pick(summary, score, kind="all"):
+    return summary.set_index(["score", "kind"]).loc[(score, kind)]
+
+
+def test_one_row_an_image_with_known_scores(table):
+    rows = table.set_index("id")
+    assert table["id"].tolist() == [image[0] for image in IMAGES]
+    assert rows["n_true"].tolist() == [4, 4, 0, 3, 1, 0]
+    assert rows["n_pred"].tolist() == [4, 2, 0, 1, 3, 1]
+    assert rows["tp_50"].tolist() == rows["tp_95"].tolist() == [4, 2, 0, 0, 0, 0]
+    for column in ("ap_50", "ap_70", "ap_90", "bowl", "aji"):
+        assert rows.loc[["right", "half", "empty", "invented"], column].tolist() == [1, 0.5, 1, 0]
+    assert rows["f1_50"].tolist() == pytest.approx([1, 2 / 3, 1, 0, 0, 0])
+    assert rows["pq"].tolist() == pytest.approx([1, 2 / 3, 1, 0, 0, 0])
+    assert rows["aji"].tolist() == pytest.approx([1, 0.5, 1, 1 / 3, 1 / 5, 0])
+    assert rows["merged"].to_dict() == dict.fromkeys(rows.index, 0) | {"merge": 3}
+    assert rows["split"].sum() == rows.loc["split", "split"] == 1
+    assert rows["fragment"].sum() == rows.loc["split", "fragment"] == 3
+    assert rows["merging"].sum() == rows.loc["merge", "merging"] == 1
+    assert rows["missed"].sum() == rows.loc["half", "missed"] == 2
+    assert rows["spurious"].sum() == rows.loc["invented", "spurious"] == 1
+
+
+def test_the_columns_stand_as_they_are_told(table):
+    levels = [f"tp_{percent}" for percent in range(50, 100, 5)]
+    assert table.columns.tolist() == [
+        *("id", "kind", "group", "n_true", "n_pred", *levels),
+        *("ap_50", "ap_70", "ap_90", "f1_50", "bowl", "pq", "aji"),
+        *("merged", "split", "inaccurate", "missed"),
+        *("merging", "fragment", "inaccurate_pred", "spurious"),
+        *("n_merges", "n_splits", "iou_sum", "aji_intersection", "aji_union"),
+    ]
+
+
+@pytest.fixture
+def many():
+    """Images by chance, in nine fields of view of two kinds."""
+    rng = np.random.default_rng(5)
+    images = []
+    for number in range(30):
+        true = np.kron(rng.permutation(60).reshape(6, 10), np.ones((8, 8), int))
+        pred = np.roll(true, rng.integers(0, 2, 2), (0, 1))
+        pred[np.isin(pred, rng.permutation(60)[: rng.integers(0, 30)])] = 0
+        pred[(pred > 25) & (pred < 35)] = 25
+        kind = ("small_fluorescent", "grayscale_tissue")[number % 9 > 6]
+        images.append((str(number), kind, number % 9, true, pred))
+    return match_images(images)
+
+
+def test_the_fates_add_up(many):
+    table = score_nuclei(many)
+    lost = table[["tp_50", "merged", "split", "inaccurate", "missed"]].sum(axis=1)
+    false = table[["tp_50", "merging", "fragment", "inaccurate_pred", "spurious"]].sum(axis=1)
+    assert lost.tolist() == table["n_true"].tolist()
+    assert false.tolist() == table["n_pred"].tolist()
+
+
+def test_table_and_matchings_give_the_same_scores(many):
+    table, matchings = score_nuclei(many), [image.matching for image in many]
+    summary = summarise_nuclei(table, n_resamples=20)
+    expected = {
+        "ap_50": average_precision(matchings, 0.5),
+        "ap_70": average_precision(matchings, 0.7),
+        "ap_90": average_precision(matchings, 0.9),
+        "mean_ap_50": mean_average_precision(matchings, 0.5),
+        "bowl": bowl_score(matchings),
+        "recall_70": recall_at(matchings, 0.7),
+        "pq": panoptic_quality(matchings),
+        "aji": aggregated_jaccard(matchings),
+    }
+    assert tuple(expected) == SCORES
+    for score, value in expected.items():
+        assert pick(summary, score)["estimate"] == pytest.approx(value), score
+    assert 0 < expected["ap_90"] < expected["ap_70"] < expected["ap_50"] < 1
+    for row, image in zip(table.itertuples(), many, strict=True):
+        assert row.ap_50 == average_precision([image.matching], 0.5)
+        assert row.f1_50 == pytest.approx(f1_at([image.matching], 0.5))
+        assert row.pq == pytest.approx(panoptic_quality([image.matching]))
+        assert row.bowl == pytest.approx(bowl_score([image.matching]))
+        assert row.aji == pytest.approx(aggregated_jaccard([image.matching]))
+
+
+def test_a_summary_pools_or_averages_as_worked_by_hand(table):
+    summary = summarise_nuclei(table, n_resamples=50)
+    small = "small_fluorescent"
+    assert pick(summary, "ap_50", small)["estimate"] == pytest.approx(6 / 8)
+    assert pick(summary, "mean_ap_50", small)["estimate"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert pick(summary, "recall_70")["estimate"] == pytest.approx(6 / 12)
+    assert pick(summary, "pq")["estimate"] == pytest.approx(6 / (6 + 5 / 2 + 6 / 2))
+    assert pick(summary, "aji", "purple_tissue")["estimate"] == pytest.approx(
+        (30 + 10) / (90 + 50 + 30)
+    )
+    row = pick(summary, "ap_50", small)
+    assert (row["n_images"], row["n_fields"], row["n_nuclei"]) == (3, 2, 8)
+    assert summary["kind"].unique().tolist() == [small, "purple_tissue", "all"]
+
+
+def test_a_single_field_has_no_interval(table):
+    summary = summarise_nuclei(table[table["group"] == 7], n_resamples=50)
+    assert summary[["low", "high"]].isna().all(axis=None)
+    assert summary["estimate"].notna().all()
+
+
+def test_a_kind_without_nuclei_has_no_pooled_score(table):
+    summary = summarise_nuclei(table[table["id"] == "empty"])
+    values = summary[summary["kind"] == "all"].set_index("score")["estimate"]
+    assert values[["mean_ap_50", "bowl"]].tolist() == [1, 1]
+    assert values.drop(["mean_ap_50", "bowl"]).isna().all()
+
+
+def test_the_summary_can_be_told_to_readers(table):
+    told = tabulate_summary(summarise_nuclei(table, n_resamples=50))
+    assert told.columns.tolist() == ["kind", "n_images", "n_fields", *SCORES]
+    assert told["kind"].tolist() == ["small fluorescent", "purple tissue", "all"]
+
+
+def test_intervals_are_repeatable_and_hold_the_estimate(many):
+    table = score_nuclei(many)
+    first, second = (summarise_nuclei(table, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert (first["low"] <= first["estimate"]).all()
+    assert (first["estimate"] <= first["high"]).all()
+    assert (first["low"] < first["high"]).all()
+
+
+def test_the_mean_is_the_bootstrap_of_the_house():
+    rng = np.random.default_rng(1)
+    values, groups = rng.random(40), rng.integers(0, 9, 40)
+    found = ratio_interval(values, np.ones(40), groups, rng=np.random.default_rng(2))
+    expected = bootstrap_interval(values, groups=groups, rng=np.random.default_rng(2))
+    assert found == pytest.approx(expected)
+
+
+def test_a_ratio_is_drawn_by_whole_fields():
+    rng = np.random.default_rng(1)
+    wholes, groups = rng.integers(1, 50, 30), np.repeat(list("abcdef"), 5)
+    parts = rng.binomial(wholes, 0.7)
+    found = ratio_interval(parts, wholes, groups, rng=np.random.default_rng(4), n_resamples=300)
+    draws, ratios = np.random.default_rng(4).integers(6, size=(300, 6)), []
+    for draw_ in draws:
+        rows = np.concatenate([np.flatnonzero(groups == "abcdef"[place]) for place in draw_])
+        ratios.append(parts[rows].sum() / wholes[rows].sum())
+    expected = np.quantile(ratios, [0.025, 0.975])
+    assert [found.low, found.high] == pytest.approx(expected.tolist())
+    assert found.estimate == pytest.approx(parts.sum() / wholes.sum())
+
+
+def test_draws_without_nuclei_are_left_out():
+    found = ratio_interval([1, 0], [2, 0], ["a", "b"], rng=np.random.default_rng(0))
+    assert found == (0.5, 0.5, 0.5)
+
+
+def test_a_summary_of_many_images_takes_moments(many):
+    table = pd.concat([score_nuclei(many)] * 20, ignore_index=True)
+    table["group"] = np.arange(len(table))
+    start = time.perf_counter()
+    summarise_nuclei(table)
+    assert time.perf_counter() - start < 10
+
+
+def test_errors_per_hundred_nuclei(table):
+    errors = tabulate_errors(table).set_index("kind")
+    assert errors.columns.tolist() == ["n_images", "n_true", *ERRORS]
+    assert errors.loc["small_fluorescent", list(ERRORS)].tolist() == [0, 0, 0, 25, 0]
+    assert errors.loc["purple_tissue", list(ERRORS)].tolist() == [75, 25, 0, 0, 25]
+    assert errors.loc["all", list(ERRORS)].tolist() == pytest.approx(
+        [300 / 12, 100 / 12, 0, 200 / 12, 100 / 12]
+    )
+    assert tabulate_errors(table[table["id"] == "invented"])["spurious"].isna().all()
+
+
+def test_the_curve_pools_at_every_threshold(many):
+    table, matchings = score_nuclei(many), [image.matching for image in many]
+    curve = precision_curve(table)
+    assert len(curve) == 3 * 10
+    pooled = curve[curve["kind"] == "all"]
+    expected = [average_precision(matchings, threshold) for threshold in pooled["threshold"]]
+    assert pooled["ap"].tolist() == pytest.approx(expected)
+
+
+def test_published_curves_fall_from_50_to_90():
+    assert all(len(values) == 9 for values in PUBLISHED_AP.values())
+    assert all((np.diff(values) < 0).all() for values in PUBLISHED_AP.values())
+
+
+def test_one_row_a_nucleus(matched):
+    nuclei = nuclei_table(matched)
+    assert nuclei.columns.tolist() == [
+        *("id", "kind", "group", "label", "area_px", "diameter_px", "iou", "fate")
+    ]
+    assert nuclei.groupby("id").size().to_dict() == {"right": 4, "half": 4, "merge": 3, "split": 1}
+    half = nuclei[nuclei["id"] == "half"]
+    assert half["fate"].tolist() == ["matched", "matched", "missed", "missed"]
+    assert half["iou"].tolist() == [1, 1, 0, 0]
+    assert half["label"].tolist() == [1, 2, 3, 4]
+    assert (half["area_px"] == 16).all()
+    assert half["diameter_px"].tolist() == pytest.approx([2 * np.sqrt(16 / np.pi)] * 4)
+    empty = nuclei_table(match_images(IMAGES[2:3]))
+    assert len(empty) == 0 and empty.columns.tolist() == nuclei.columns.tolist()
+
+
+def test_recall_by_size():
+    nuclei = pd.DataFrame(
+        {
+            "diameter_px": [4, 8, 9, 9, 12, 12],
+            "iou": [0.4, 0.5, 0.6, 0.9, 0.7, 0.95],
+            "group": [0, 0, 1, 1, 2, 2],
+        }
+    )
+    found = score_by_size(nuclei, edges_px=(0, 8, 10, 11, np.inf), n_resamples=100)
+    assert found["threshold"].tolist() == [0.5] * 3 + [0.7] * 3
+    assert found["from_px"].tolist() == [0, 8, 11] * 2  # nothing from 10 to 11
+    assert found["to_px"].tolist() == [8, 10, np.inf] * 2
+    assert found["n_nuclei"].tolist() == [1, 3, 2] * 2
+    assert found["n_fields"].tolist() == [1, 2, 1] * 2
+    assert found["diameter_px"].tolist() == [4, 9, 12] * 2
+    assert found["estimate"].tolist() == pytest.approx([0, 1, 1, 0, 1 / 3, 1])
+    assert found["low"].isna().tolist() == [True, False, True] * 2
+    assert found.loc[4, ["low", "high"]].tolist() == [0, 0.5]
+
+
+def test_recall_by_size_of_no_nuclei_is_an_empty_table():
+    found = score_by_size(nuclei_table(match_images(IMAGES[2:3])))
+    assert len(found) == 0 and "estimate" in found
+
+
+def test_bad_input_is_refused(matched):
+    with pytest.raises(ValueError, match="there is no image to score"):
+        score_nuclei([])
+    with pytest.raises(ValueError, match="there is no image to tabulate"):
+        nuclei_table([])
+    with pytest.raises(TypeError, match="must be integers") as caught:
+        match_images([("a7", "purple_tissue", 0, NOTHING, NOTHING > 0)])
+    assert "'a7'" in caught.value.__notes__[0]
+    nuclei = nuclei_table(matched)
+    with pytest.raises(ValueError, match="must be two or more rising numbers"):
+        score_by_size(nuclei, edges_px=(0, 8, 8))
+    with pytest.raises(ValueError, match=r"`thresholds` \(=0.3\) must lie between"):
+        score_by_size(nuclei, thresholds=(0.3,))

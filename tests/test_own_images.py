@@ -1,0 +1,317 @@
+"""A folder of images to labels, masks, overlays and tables: complete, resumed, kept."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+from skimage.measure import label
+from skimage.transform import resize
+
+from helpers.exploration.familiarity import Familiarity
+from helpers.own_images.any_image import read_any_image
+from helpers.own_images.examples import write_examples
+from helpers.own_images.files import list_images
+from helpers.own_images.folder import SUMMARY_COLUMNS, segment_folder
+from helpers.own_images.outputs import write_labels
+from helpers.settings import generate_settings
+
+
+class Thresholder:
+    """A network that calls nucleus what lies above the middle of an image's range."""
+
+    settings = generate_settings(1)
+
+    def __init__(self, stop_at=None):
+        self.seen, self.stop_at = 0, stop_at
+
+    def segment(self, image, *, scale=1.0):
+        self.seen += 1
+        if self.seen == self.stop_at:
+            raise KeyboardInterrupt
+        gray = image.mean(axis=2) if image.ndim == 3 else image.astype(float)
+        mask = gray > (gray.min() + gray.max()) / 2
+        shape = [round(side * scale) for side in mask.shape]
+        small = label(resize(mask, shape, order=0, anti_aliasing=False), connectivity=1)
+        return resize(small, mask.shape, order=0, preserve_range=True).astype(np.int32)
+
+
+def squares(n=2, shape=(60, 90), side=12):
+    """An image of n bright squares, not touching."""
+    image = np.full(shape, 20, np.uint8)
+    for number in range(n):
+        image[4 : 4 + side, 4 + number * 20 : 4 + number * 20 + side] = 200
+    return image
+
+
+@pytest.fixture
+def images(tmp_path):
+    path = tmp_path / "my images é"
+    path.mkdir()
+    for number, name in enumerate(["one.png", "two nuclei.png", "drei ü.png"], 1):
+        Image.fromarray(squares(number)).save(path / name)
+    return path
+
+
+def read_bytes(path):
+    return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_every_image_gets_labels_mask_overlay_and_rows(images, tmp_path):
+    out = tmp_path / "out" / "of ß"
+    summary = segment_folder(Thresholder(), images, out, pixel_size_um=0.5)
+    names = ["drei ü", "one", "two nuclei"]
+    assert list(summary.columns) == list(SUMMARY_COLUMNS)
+    assert summary["image"].tolist() == [f"{name}.png" for name in names]
+    assert summary["n_nuclei"].tolist() == [3, 1, 2]
+    assert summary["median_diameter_px"].round(2).tolist() == [13.54] * 3
+    assert set(summary["status"]) == {"done"} and set(summary["warning"]) == {""}
+    assert summary["distance"].isna().all()
+    for name, n in zip(names, (3, 1, 2), strict=True):
+        labels = tifffile.imread(out / f"{name}_labels.tif")
+        assert labels.dtype == np.uint16 and labels.shape == (60, 90)
+        assert np.unique(labels).tolist() == list(range(n + 1))
+        mask = np.asarray(Image.open(out / f"{name}_mask.png"))
+        np.testing.assert_array_equal(mask, (labels > 0) * np.uint8(255))
+        assert Image.open(out / f"{name}_overlay.png").size == (90, 60)
+    nuclei = pd.read_csv(out / "nuclei.csv")
+    assert nuclei["image"].value_counts().to_dict() == {
+        "drei ü.png": 3,
+        "two nuclei.png": 2,
+        "one.png": 1,
+    }
+    assert set(nuclei["area_px"]) == {144} and set(nuclei["area_um2"]) == {36}
+    assert set(nuclei["mean_intensity"]) == {200}
+    kept = pd.read_csv(out / "summary.csv", keep_default_na=False)
+    assert kept["n_nuclei"].tolist() == [3, 1, 2] and set(kept["warning"]) == {""}
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 300), (301, 17, 3), (70, 1100)])
+def test_the_labels_have_the_images_own_size(tmp_path, shape):
+    image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert segment_folder(Thresholder(), tmp_path, tmp_path / "out")["status"].tolist() == ["done"]
+    assert tifffile.imread(tmp_path / "out" / "a_labels.tif").shape == shape[:2]
+
+
+def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
+    write_examples(tmp_path / "images")
+    before = read_bytes(tmp_path / "images")
+    write_examples(tmp_path / "images")
+    assert read_bytes(tmp_path / "images") == before
+    found = [read_any_image(file) for file in list_images(tmp_path / "images")]
+    assert {image.dtype.name for image in found} == {"uint8", "uint16", "float32"}
+    summary = segment_folder(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 50))
+    assert set(summary["status"]) == {"done"}
+    scales = summary.set_index("image")["scale"]
+    assert scales["small nuclei.png"] == 1 and scales["enlarged.png"] < 1
+
+
+def test_more_nuclei_than_16_bit_can_number(tmp_path):
+    labels = np.arange(70_000, dtype=np.int32).reshape(280, 250)
+    for top, dtype in ((65_535, np.uint16), (65_536, np.uint32)):
+        write_labels(tmp_path / "a.tif", np.minimum(labels, top))
+        kept = tifffile.imread(tmp_path / "a.tif")
+        assert kept.dtype == dtype and kept.max() == top
+
+
+def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "black.png")
+    row = segment_folder(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=1).iloc[0]
+    assert (row["status"], row["n_nuclei"], row["warning"]) == ("done", 0, "no nucleus found")
+    assert np.isnan(row["median_diameter_px"])
+    nuclei = pd.read_csv(tmp_path / "out" / "nuclei.csv")
+    assert len(nuclei) == 0 and {"label", "area_px", "area_um2"} <= set(nuclei.columns)
+    assert not tifffile.imread(tmp_path / "out" / "black_labels.tif").any()
+
+
+def test_unfamiliar_images_are_warned_of(images, tmp_path):
+    trained_on = [read_any_image(file) for file in list_images(images)]
+    Image.fromarray(255 - squares()).save(images / "negative.png")
+    familiarity = Familiarity.fit(trained_on, [0, 1, 2])
+    summary = segment_folder(Thresholder(), images, tmp_path / "out", familiarity=familiarity)
+    summary = summary.set_index("image")
+    assert summary["distance"]["one.png"] == 0 and summary["warning"]["one.png"] == ""
+    assert summary["distance"]["negative.png"] > 1
+    assert "unlike the training images" in summary["warning"]["negative.png"]
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_damaged_file_is_reported_and_the_rest_goes_on(images, tmp_path):
+    (images / "cut.png").write_bytes((images / "one.png").read_bytes()[:60])
+    tifffile.imwrite(
+        images / "stack.tif", np.zeros((3, 40, 40), np.uint8), photometric="minisblack"
+    )
+    tifffile.imwrite(images / "range.tif", np.arange(400, dtype=np.float32).reshape(20, 20))
+    summary = segment_folder(Thresholder(), images, tmp_path / "out").set_index("image")
+    failed = summary[summary["status"] == "failed"]
+    assert set(failed.index) == {"cut.png", "stack.tif", "range.tif"}
+    assert "damaged" in failed["warning"]["cut.png"]
+    assert "3 pages" in failed["warning"]["stack.tif"]
+    assert "from 0 to 399" in failed["warning"]["range.tif"]
+    assert (summary["status"] == "done").sum() == 3
+    assert not list((tmp_path / "out").glob("cut*"))
+    Image.fromarray(squares(4)).save(images / "cut.png")
+    again = segment_folder(Thresholder(), images, tmp_path / "out").set_index("image")
+    assert again["status"]["cut.png"] == "done"
+
+
+def test_too_large_an_image_says_so(images, tmp_path):
+    class Full(Thresholder):
+        def segment(self, image, *, scale=1.0):
+            raise MemoryError
+
+    summary = segment_folder(Full(), images, tmp_path / "out")
+    assert summary["warning"].str.contains("too large for this machine").all()
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_an_interrupted_run_goes_on_with_the_rest(images, tmp_path, stop_at):
+    out, network = tmp_path / "out", Thresholder()
+    with pytest.raises(KeyboardInterrupt):
+        segment_folder(Thresholder(stop_at), images, out)
+    segment_folder(network, images, out)
+    assert network.seen == 3 - (stop_at - 1)
+    segment_folder(Thresholder(), images, tmp_path / "in one go")
+    names = ["nuclei.csv", "one_labels.tif", "drei ü_mask.png", "two nuclei_overlay.png"]
+    for name in names:
+        assert (out / name).read_bytes() == (tmp_path / "in one go" / name).read_bytes()
+    assert len(pd.read_csv(out / "summary.csv")) == 3
+    assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("ending", ["_mask.png", "_overlay.png", "_labels.tif"])
+def test_an_image_interrupted_while_it_was_written_is_done_anew(
+    images, tmp_path, monkeypatch, ending
+):
+    out, replace = tmp_path / "out", type(tmp_path).replace
+
+    def stop(path, target):
+        if str(target).endswith(f"one{ending}"):
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(type(tmp_path), "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        segment_folder(Thresholder(), images, out)
+    monkeypatch.undo()
+    assert not (out / "one_labels.tif").exists()
+    network = Thresholder()
+    assert len(segment_folder(network, images, out)) == 3
+    assert network.seen == 2 and (out / "one_labels.tif").exists()
+
+
+# ---------------------------------------------------------------- nothing is overwritten
+
+
+def test_the_same_call_computes_nothing_anew(images, tmp_path):
+    segment_folder(Thresholder(), images, images)  # results beside the images
+    before = read_bytes(images)
+    network = Thresholder()
+    assert len(segment_folder(network, images, images)) == 3
+    segment_folder(network, images, images, overwrite=True)
+    assert network.seen == 0
+    assert read_bytes(images) == before
+    with_um = segment_folder(network, images, images, pixel_size_um=2)  # no reason to compute
+    assert network.seen == 0 and len(with_um) == 3
+    assert "area_um2" in pd.read_csv(images / "nuclei.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["one_labels.tif", "one_mask.png", "one_overlay.png", "nuclei.csv"]
+)
+def test_files_of_others_are_refused_before_anything_is_written(images, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match=f"{name} was not made by this program"):
+        segment_folder(Thresholder(), images, out)
+    assert read_bytes(out) == {name: b"precious"}
+    segment_folder(Thresholder(), images, out, overwrite=True)
+    assert (out / name).read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fingerprint": "another"}, "another network"),
+        ({"diameter_px": 20}, "another diameter_px"),
+        ({"known": (5, 6)}, "another known"),
+    ],
+)
+def test_results_of_another_network_or_other_parameters_are_refused(
+    images, tmp_path, change, message
+):
+    out = tmp_path / "out"
+    segment_folder(Thresholder(), images, out)
+    before = read_bytes(out)
+    with pytest.raises(FileExistsError, match=message):
+        segment_folder(Thresholder(), images, out, **change)
+    assert read_bytes(out) == before
+    network = Thresholder()
+    segment_folder(network, images, out, **change, overwrite=True)
+    assert network.seen >= 3
+
+
+def test_an_image_that_has_changed_is_not_replaced_unasked(images, tmp_path):
+    out = tmp_path / "out"
+    segment_folder(Thresholder(), images, out)
+    content = (images / "one.png").read_bytes()
+    (images / "one.png").write_bytes(content)  # another date, the same image
+    network = Thresholder()
+    segment_folder(network, images, out)
+    assert network.seen == 0
+    Image.fromarray(squares(4)).save(images / "one.png")
+    with pytest.raises(FileExistsError, match=r"made of another image than one\.png is now"):
+        segment_folder(Thresholder(), images, out)
+    summary = segment_folder(network, images, out, overwrite=True).set_index("image")
+    assert network.seen == 1 and summary["n_nuclei"]["one.png"] == 4
+
+
+def test_a_folder_may_be_done_in_parts(images, tmp_path):
+    out = tmp_path / "out"
+    segment_folder(Thresholder(), images, out, pattern="one*")
+    assert len(segment_folder(Thresholder(), images, out, pattern="two*")) == 2
+    assert len(pd.read_csv(out / "nuclei.csv")) == 3
+
+
+@pytest.mark.parametrize("name", ["NA", "1e5", "null"])
+def test_names_that_look_like_numbers_stay_names(tmp_path, name):
+    Image.fromarray(squares()).save(tmp_path / f"{name}.png")
+    segment_folder(Thresholder(), tmp_path, tmp_path)
+    nuclei = pd.read_csv(tmp_path / "nuclei.csv", keep_default_na=False)
+    assert nuclei["image"].tolist() == [f"{name}.png"] * 2
+
+
+def test_notes_that_were_damaged_are_not_believed(images, tmp_path):
+    out = tmp_path / "out"
+    segment_folder(Thresholder(), images, out)
+    (out / ".parts" / "one.json").write_text(json.dumps({"image": 1}))
+    with pytest.raises(FileExistsError, match="one_mask"):
+        segment_folder(Thresholder(), images, out)
+
+
+def test_overwriting_that_is_interrupted_leaves_no_old_labels_as_new(images, tmp_path, monkeypatch):
+    out, replace = tmp_path / "out", type(tmp_path).replace
+    segment_folder(Thresholder(), images, out, pattern="one*")
+
+    def stop(path, target):
+        if str(target).endswith("one_mask.png"):
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    again = {"pattern": "one*", "fingerprint": "another", "overwrite": True}
+    monkeypatch.setattr(type(tmp_path), "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        segment_folder(Thresholder(), images, out, **again)
+    monkeypatch.undo()
+    network = Thresholder()
+    segment_folder(network, images, out, **again)
+    assert network.seen == 1

@@ -1,0 +1,204 @@
+"""What is measured in images from anywhere: nuclei, the scale that fits, what is strange."""
+
+import numpy as np
+import pytest
+from skimage.measure import regionprops_table
+
+from helpers.own_images import measure
+from helpers.own_images.judge import list_warnings, measure_distance
+from helpers.own_images.measure import COLUMNS, measure_nuclei
+from helpers.own_images.overlays import draw_overlay
+from helpers.own_images.scale import KNOWN_DIAMETERS_PX, Scale, choose_scale, read_known_diameters
+from helpers.run_folder import RunFolder
+
+GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
+COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
+
+
+def blobs(n=40, shape=(200, 220)):
+    rng = np.random.default_rng(1)
+    labels = np.zeros(shape, np.int32)
+    row, column = np.indices(shape)
+    for number in range(1, n):
+        top, left, a, b = rng.uniform((0, 0, 2, 2), (*shape, 12, 25))
+        labels[((row - top) / a) ** 2 + ((column - left) / b) ** 2 < 1] = number
+    labels[0, 0] = n  # one pixel
+    return labels
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_measures_are_those_of_scikit_image(monkeypatch, channels):
+    monkeypatch.setattr(measure, "BAND_PX", 33)
+    labels = blobs()
+    image = np.random.default_rng(0).integers(0, 60000, (*labels.shape, *channels), dtype=np.uint16)
+    gray = image.mean(axis=2) if channels else image
+    names = ("label", "area", "centroid", "axis_major_length", "axis_minor_length")
+    expected = regionprops_table(
+        labels, gray, properties=(*names, "eccentricity", "intensity_mean")
+    )
+    table = measure_nuclei(image, labels, name="a.png")
+    assert list(table.columns) == list(COLUMNS)
+    assert set(table["image"]) == {"a.png"}
+    for ours, theirs in zip(list(COLUMNS)[1:], expected, strict=True):
+        np.testing.assert_allclose(table[ours], expected[theirs], rtol=1e-6, atol=1e-4)
+
+
+def test_a_pixel_size_adds_micrometres():
+    labels = np.zeros((20, 30), np.int32)
+    labels[4:10, 5:25] = 1
+    row = measure_nuclei(GRAY, labels, 0.5).iloc[0]
+    assert (row["area_px"], row["area_um2"]) == (120, 30)
+    assert row["centroid_row_um"] == row["centroid_row_px"] / 2 == 3.25
+    assert row["major_axis_um"] == row["major_axis_px"] / 2
+    for size in (0, -1, np.nan):
+        with pytest.raises(ValueError, match="pixel_size_um"):
+            measure_nuclei(GRAY, labels, size)
+
+
+def test_an_image_without_nuclei_has_the_same_columns_and_types():
+    labels = np.zeros((20, 30), np.int32)
+    empty, full = measure_nuclei(GRAY, labels, 2.0), measure_nuclei(GRAY, labels + 1, 2.0, "a")
+    assert len(empty) == 0 and len(full) == 1
+    assert empty.dtypes.to_dict() == full.dtypes.to_dict()
+    with pytest.raises(ValueError, match="height and width"):
+        measure_nuclei(GRAY, labels[1:])
+
+
+def test_overlays_outline_touching_nuclei_and_keep_the_size():
+    labels = np.zeros((40, 50), np.int32)
+    labels[5:35, 5:25], labels[5:35, 25:45] = 1, 2
+    for image in (np.zeros((40, 50), np.uint16), np.random.default_rng(0).random((40, 50, 3))):
+        overlay = draw_overlay(image, labels)
+        assert overlay.shape == (40, 50, 3) and overlay.dtype == np.uint8
+        drawn = (overlay == (222, 143, 5)).all(axis=2)
+        assert drawn[20, [5, 24, 25, 44]].all() and not drawn[20, [0, 15, 35, 49]].any()
+    assert draw_overlay(np.zeros((100, 41)), np.zeros((100, 41), int), 50).shape == (50, 21, 3)
+
+
+# ---------------------------------------------------------------- scale
+
+
+class Discs:
+    """A network that sees squares of `size` pixels on black, if they are of the sizes it knows."""
+
+    def __init__(self, size, seen=(0, 1000)):
+        self.size, self.seen, self.scales = size, seen, []
+
+    def segment(self, image, *, scale=1.0):
+        self.scales.append(scale)
+        labels = np.zeros(image.shape[:2], np.int32)
+        if self.seen[0] <= self.size * scale <= self.seen[1]:
+            labels[: self.size, : self.size] = 1
+        return labels
+
+
+IMAGE = np.zeros((300, 300), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [(8, 2), (5, 2), (3, 4), (20, 1), (50, 1), (80, 0.5), (150, 0.25)]
+)
+def test_the_scale_brings_nuclei_to_sizes_that_the_network_knows(size, scale):
+    found = choose_scale(Discs(size), IMAGE, known=(10, 60))
+    assert found.scale == scale
+    assert found.diameter_px == pytest.approx(size * np.sqrt(4 / np.pi))
+    assert found.labels.shape == IMAGE.shape
+
+
+def test_nuclei_that_are_only_found_when_resized():
+    assert choose_scale(Discs(80, seen=(10, 60)), IMAGE).scale == 0.5
+    assert choose_scale(Discs(6, seen=(10, 60)), IMAGE).scale == 2
+
+
+def test_the_scale_at_which_nuclei_cover_most_is_taken():
+    class Torn(Discs):
+        def segment(self, image, *, scale=1.0):
+            self.size, self.seen = (80, (0, 60)) if scale == 0.5 else (9, (18, 1000))
+            return super().segment(image, scale=scale)
+
+    assert choose_scale(Torn(0), IMAGE).scale == 0.5
+
+
+def test_specks_do_not_decide_the_scale():
+    class Specks(Discs):
+        def segment(self, image, *, scale=1.0):
+            labels = super().segment(image, scale=scale)
+            labels[-20::4, -80::4] = np.arange(2, 102).reshape(5, 20)
+            return labels
+
+    found = choose_scale(Specks(20), IMAGE)
+    assert found.scale == 1 and found.diameter_px > 20
+
+
+def test_nothing_plausible_keeps_the_image_as_it_is():
+    network = Discs(0)
+    found = choose_scale(network, IMAGE)
+    assert found.scale == 1 and np.isnan(found.diameter_px)
+    assert "Give the median diameter" in found.reason
+    assert sorted(network.scales) == [0.25, 0.5, 1, 2, 4]
+    small = Discs(0)
+    choose_scale(small, np.zeros((20, 70), np.uint8))
+    assert min(small.scales) == 1
+
+
+def test_the_usual_image_costs_one_trial_of_a_part():
+    network = Discs(20)
+    found = choose_scale(network, np.zeros((3000, 700, 3), np.uint8))
+    assert network.scales == [1] and found.labels is None
+
+
+@pytest.mark.parametrize(("given", "scale"), [(5, 2), (10, 1), (25, 1), (60, 1), (80, 0.75)])
+def test_a_given_diameter_is_brought_to_the_nearest_end(given, scale):
+    network = Discs(20)
+    found = choose_scale(network, IMAGE, diameter_px=given, known=(10, 60))
+    assert (found.scale, found.diameter_px, network.scales) == (scale, given, [])
+
+
+def test_impossible_sizes_are_refused():
+    for size in (0, -3, np.nan, np.inf):
+        with pytest.raises(ValueError, match="diameter_px"):
+            choose_scale(Discs(9), IMAGE, diameter_px=size)
+    with pytest.raises(ValueError, match="known"):
+        choose_scale(Discs(9), IMAGE, known=(60, 10))
+
+
+def test_known_sizes_are_those_of_the_test_images(tmp_path):
+    run = RunFolder(tmp_path)
+    assert read_known_diameters(run) == KNOWN_DIAMETERS_PX
+    (tmp_path / "metrics.csv").write_text("id,diameter_px\na,10\nb,\nc,30\nd,20\n")
+    assert read_known_diameters(run) == (10.2, 29.8)
+
+
+# ---------------------------------------------------------------- warnings
+
+
+def test_warnings_name_what_is_strange():
+    fine, half = Scale(1.0, 20, ""), Scale(0.5, 100, "")
+    areas = np.full(9, 314)
+    assert list_warnings(areas, 100 * 100, fine, (10, 60)) == []
+    assert "cover 94%" in list_warnings(areas, 3000, fine, (10, 60))[0]
+    assert "20.0 px" in list_warnings(areas, 10**6, fine, (30, 60))[0]
+    assert "10.0 px" in list_warnings(areas, 10**6, half, (15, 60))[0]
+
+
+class Brightness:
+    """A familiarity that takes the brightest pixel, of 255, for the distance."""
+
+    def distance(self, image):
+        self.seen = image
+        return float(image.max()) / 255
+
+    def warn(self, image):
+        return "too bright" if self.distance(image) > 1 else None
+
+
+def test_an_image_is_judged_as_the_network_sees_it():
+    familiarity = Brightness()
+    assert measure_distance(familiarity, GRAY) == (250 / 255, None)
+    assert measure_distance(familiarity, GRAY.astype(np.uint16) * 9)[1] == "too bright"
+    measure_distance(familiarity, COLOUR, 0.5)
+    assert familiarity.seen.shape == (10, 15, 3) and familiarity.seen.dtype == np.uint8
+    for image, brightest in ((GRAY / 250, 65535), (GRAY / 500, 32768), (GRAY - 125.0, 65535)):
+        measure_distance(familiarity, image.astype(np.float32))
+        assert familiarity.seen.dtype == np.uint16
+        assert abs(int(familiarity.seen.max()) - brightest) < 3

@@ -1,0 +1,164 @@
+"""The figures of single nuclei: what they draw, and that every number in them is a true one."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from helpers.evaluation.instances import FATES_TRUE, THRESHOLDS, match
+from helpers.evaluation.nuclei_scores import (
+    ERRORS,
+    PUBLISHED_AP,
+    match_images,
+    nuclei_table,
+    score_by_size,
+    score_nuclei,
+    tabulate_errors,
+)
+from helpers.figures.common import MATCHED, MISSED, SPURIOUS
+from helpers.figures.nuclei import (
+    FATE_COLOURS,
+    paint_fates,
+    plot_error_types,
+    plot_fates,
+    plot_nuclei_examples,
+    plot_precision_curve,
+    plot_recall_by_size,
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def draw(*boxes, shape=(24, 30)):
+    labels = np.zeros(shape, int)
+    for number, (top, left, height, width) in enumerate(boxes, start=1):
+        labels[top : top + height, left : left + width] = number
+    return labels
+
+
+TRUE = draw((0, 0, 5, 5), (8, 0, 1, 9), (9, 0, 1, 9), (10, 0, 1, 9), (0, 10, 5, 6), (14, 0, 6, 6))
+PRED = draw(
+    *[(0, 0, 5, 5), (8, 0, 3, 9), (0, 10, 5, 2), (0, 12, 5, 2), (0, 14, 5, 2), (18, 20, 5, 5)]
+)
+"""Matched, three merged, split into three, missed; and one spurious object."""
+
+
+@pytest.fixture
+def matched():
+    empty = np.zeros_like(TRUE)
+    return match_images(
+        [
+            ("a", "small_fluorescent", 0, TRUE, PRED),
+            ("b", "small_fluorescent", 1, TRUE, TRUE),
+            ("c", "grayscale_tissue", 2, empty, PRED),
+        ]
+    )
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_curve_stands_at_its_thresholds_and_may_end_early():
+    ours = np.linspace(0.8, 0.1, 10)
+    ax = plot_precision_curve({"ours": ours}, PUBLISHED_AP)
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["ours"].get_xdata().tolist() == list(THRESHOLDS)
+    assert lines["ours"].get_ydata().tolist() == ours.tolist()
+    published = lines["StarDist (published)"]
+    assert published.get_xdata().tolist() == list(THRESHOLDS[:9])
+    assert published.get_ydata()[0] == 0.8641
+    styles = {line.get_linestyle() for name, line in lines.items() if name.endswith("(published)")}
+    assert len(styles) == len(PUBLISHED_AP) == 4
+    assert ax.get_ylim() == (0, 1)
+    assert legend(ax) == [*(f"{name} (published)" for name in PUBLISHED_AP), "ours"]
+
+
+def test_a_plot_goes_into_the_axes_it_is_given(matched):
+    _, axes = plt.subplots(1, 4)
+    assert plot_precision_curve({"ours": [0.5] * 10}, ax=axes[0]) is axes[0]
+    assert plot_error_types(tabulate_errors(score_nuclei(matched)), axes[1]) is axes[1]
+    assert plot_recall_by_size(score_by_size(nuclei_table(matched)), axes[2]) is axes[2]
+    assert plot_fates(TRUE, PRED, ax=axes[3]) is axes[3]
+
+
+def test_bars_are_the_errors_of_each_kind_that_has_nuclei(matched):
+    ax = plot_error_types(tabulate_errors(score_nuclei(matched)))
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
+    assert list(widths) == list(ERRORS) == legend(ax)
+    each = 100 / 12  # of twelve true nuclei; all kinds together have a second spurious object
+    assert widths["merged"] == pytest.approx([3 * each, 3 * each])
+    assert widths["split"] == widths["missed"] == pytest.approx([each, each])
+    assert widths["inaccurate"] == [0, 0]
+    assert widths["spurious"] == pytest.approx([each, 7 * each])
+    colours = [to_hex(bars.patches[0].get_facecolor()).upper() for bars in ax.containers]
+    assert colours == [FATE_COLOURS[error] for error in ERRORS]
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["small fluorescent\n12 nuclei, 2 images", "all kinds\n12 nuclei, 3 images"]
+
+
+def test_recall_stands_at_the_size_of_the_nuclei():
+    nuclei = pd.DataFrame(
+        {"diameter_px": [6, 6, 12, 20], "iou": [0.6, 0.1, 0.8, 1], "group": [0, 1, 0, 1]}
+    )
+    ax = plot_recall_by_size(score_by_size(nuclei, n_resamples=50))
+    at_50, at_70 = ax.lines
+    assert at_50.get_xdata().tolist() == [6, 12, 20]
+    assert at_50.get_ydata().tolist() == [0.5, 1, 1]
+    assert at_70.get_ydata().tolist() == [0, 1, 1]
+    assert [text.get_text() for text in ax.texts] == ["2", "1", "1"]
+    assert legend(ax) == ["IoU from 0.5 on", "IoU from 0.7 on"]
+    assert (ax.get_title(loc="left") + ax.get_title()).startswith("n = 4 nuclei")
+    assert ax.get_ylim() == (0, 1)
+
+
+def test_every_nucleus_has_the_colour_of_its_fate():
+    codes = paint_fates(TRUE, PRED, match(TRUE, PRED))
+    code = {name: place for place, name in enumerate(FATE_COLOURS, start=1)}
+    outline = len(FATE_COLOURS) + 1
+    assert codes[2, 2] == code["matched"]
+    assert codes[9, 4] == code["merged"]
+    assert (codes[14:20, :6] == code["missed"]).all()
+    assert (codes[18:23, 20:25] == code["spurious"]).all()
+    assert (codes[4, 4], codes[8, 4], codes[2, 12]) == (outline, outline, outline)
+    assert codes[0, 0] == code["matched"]  # the border of the image is no outline
+    # Each of three fragments is two pixels wide: its outline covers all of it.
+    assert (codes[0:5, 10:16] == outline).all()
+    nothing = (TRUE == 0) & (PRED == 0)
+    assert (codes[nothing] == 0).all() and (codes[~nothing] > 0).all()
+    assert set(FATE_COLOURS) == {*FATES_TRUE, "spurious"}
+
+
+def test_the_colours_of_the_house_keep_their_meaning():
+    assert [FATE_COLOURS[fate] for fate in ("matched", "missed", "spurious")] == [
+        *(MATCHED, MISSED, SPURIOUS)
+    ]
+    assert len(set(FATE_COLOURS.values())) == len(FATE_COLOURS)
+
+
+def test_examples_stand_in_the_order_of_the_house():
+    image = np.random.default_rng(0).integers(0, 255, TRUE.shape, dtype=np.uint8)
+    empty = np.zeros_like(TRUE)
+    figure = plot_nuclei_examples([(image, TRUE, PRED), (image, empty, empty)], ["first", "none"])
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
+    assert titles == ["first", "truth", "prediction", "errors", "none", "", "", ""]
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == [*FATE_COLOURS, "prediction's outline"]
+    figure.canvas.draw()
+    frame = figure.legends[0].get_window_extent()
+    assert frame.x0 >= 0 and frame.x1 <= figure.bbox.width
+
+
+def test_a_spurious_object_keeps_off_true_nuclei():
+    # A corner of 4 px of 36 and 25: an IoU of 4/57, too little to be more than missed and spurious.
+    true, pred = draw((0, 0, 6, 6)), draw((4, 4, 5, 5))
+    codes = paint_fates(true, pred, match(true, pred))
+    missed, spurious = (list(FATE_COLOURS).index(fate) + 1 for fate in ("missed", "spurious"))
+    assert (codes[true > 0] == missed).all()
+    assert (codes[(pred > 0) & (true == 0)] == spurious).all()

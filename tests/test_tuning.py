@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.data.maps import labels_to_maps
+from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing, tune_run
+from helpers.network.archives import read_settings, save_network
+from helpers.network.unet import build_unet
+from helpers.run_folder import RunFolder
+from helpers.settings import generate_settings, parse_settings
+
+TWO = np.zeros((40, 40), np.int32)
+TWO[5:20, 5:20], TWO[5:20, 20:35] = 1, 2
+
+
+def settings_for(target):
+    values = generate_settings(1, base_filters=2, input_size=16).model_dump(
+        mode="json", by_alias=True
+    )
+    values["model_structure"]["output_params"]["target"] = target
+    return parse_settings(json.dumps(values))
+
+
+class Images:
+    """A data set whose images are their own labels."""
+
+    def __init__(self, *labels):
+        self.images = self.labels = list(labels)
+
+    def __len__(self):
+        return len(self.labels)
+
+
+class Knowing:
+    """A network that knows the truth, and says it with a changed voice."""
+
+    def __init__(self, target, change):
+        self.target, self.change = target, change
+        self.settings = settings_for(target)
+        self.n_asked = 0
+
+    def predict_maps(self, labels):
+        self.n_asked += 1
+        return self.change(labels_to_maps(labels, self.target))
+
+
+def shy(maps):
+    """Answer .35 where it should be 1 and .1 where it should be 0."""
+    return maps * [0.25, 1] + [0.1, 0]
+
+
+def specks(maps):
+    maps = maps.copy()
+    maps[30:33, 2:5] = 1
+    return maps
+
+
+def test_a_shy_network_gets_a_low_threshold():
+    network = Knowing("distance", shy)
+    tuning = tune_postprocessing(network, Images(TWO, TWO.T))
+    assert tuning.postprocessing.threshold == 0.3
+    assert tuning.table["score"].max() == 1
+    assert (tuning.table.query("threshold > 0.35")["score"] == 0).all()
+    assert network.n_asked == 2  # once an image, whatever is tried
+
+
+def test_specks_are_dropped_by_their_area():
+    tuning = tune_postprocessing(Knowing("distance", specks), Images(TWO))
+    assert tuning.postprocessing.min_area_px == 10
+    whole = tuning.table.query("min_area_px == 0")["score"].max()
+    assert whole == pytest.approx(2 / 3)
+
+
+def test_seeds_are_only_tried_where_nuclei_grow_from_them():
+    flow = tune_postprocessing(Knowing("flow", lambda maps: maps), Images(TWO)).table
+    distance = tune_postprocessing(Knowing("distance", lambda maps: maps), Images(TWO)).table
+    assert flow["seed_threshold"].nunique() == 1
+    assert distance["seed_threshold"].nunique() > 3
+
+
+def test_without_validation_images_nothing_is_tuned():
+    with pytest.raises(ValueError, match="no validation image"):
+        tune_postprocessing(Knowing("flow", lambda maps: maps), Images())
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run with an untrained network of a target."""
+
+    def make(target):
+        run, settings = RunFolder(tmp_path / target), settings_for(target)
+        run.write("network.keras", lambda part: save_network(build_unet(settings), part, settings))
+        return run
+
+    return make
+
+
+def test_what_was_tuned_is_stored_with_the_network_and_nothing_else_changes(trained):
+    run = trained("distance")
+    before = read_settings(run.file("network.keras"))
+    chosen = before.postprocessing.model_copy(update={"threshold": 0.4, "min_area_px": 20})
+    after = store_postprocessing(run, chosen)
+    assert after == read_settings(run.file("network.keras"))
+    assert after.postprocessing == chosen
+    assert after.model_structure == before.model_structure
+    assert after.training == before.training
+
+
+def test_a_mask_is_left_as_it_is(trained):
+    run = trained("foreground")
+    content = run.file("network.keras").read_bytes()
+    table = tune_run(run, Images(TWO))
+    assert len(table) == 1
+    assert table["score"].isna().all()
+    assert run.file("network.keras").read_bytes() == content
+
+
+def test_a_run_is_tuned_and_says_what_was_tried(trained, monkeypatch):
+    run = trained("distance")
+    network = Knowing("distance", shy)
+    monkeypatch.setattr("helpers.evaluation.tuning.load_network", lambda file: network)
+    table = tune_run(run, Images(TWO))
+    assert read_settings(run.file("network.keras")).postprocessing.threshold == 0.3
+    pd.testing.assert_frame_equal(table.round(4), run.read_csv("tuning.csv"), check_dtype=False)
+
+
+def test_no_validation_images_leave_a_run_as_it_is(trained):
+    run = trained("flow")
+    content = run.file("network.keras").read_bytes()
+    assert tune_run(run, Images())["score"].isna().all()
+    assert run.file("network.keras").read_bytes() == content
