@@ -73,7 +73,10 @@ experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why
 nuclei: install ## run notebook 07, also with TARGETS=names: how touching nuclei come apart
 	@$(PY) -m helpers.series --only $(NUCLEI) $(SERIES) $(call given,TARGETS,--parameter targets)
 
-predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder, also RUN=name PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
+predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder RUN=name, also PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
+	@test -n "$$IMAGES" -a -n "$$OUT" -a -n "$$RUN" || { \
+	  echo "make predict needs a folder of images, one for the results and a trained run:" \
+	    "make predict IMAGES=folder OUT=folder RUN=name" >&2; exit 2; }
 	@$(PY) -m helpers.own_images "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
 	  $(call given,PATTERN,--pattern) $(call given,DIAMETER,--diameter) \
 	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)

@@ -1,8 +1,11 @@
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from helpers.data.maps import CHANNELS, flip_maps, labels_to_maps, transpose_maps
 from helpers.settings import Augmentation, generate_settings, parse_settings
 from helpers.training.batches import Batches, vary
 
@@ -123,6 +126,214 @@ def test_gray_colour_and_16_bit_images_share_a_batch(channels):
     assert inputs[inputs > 0] == pytest.approx(0.2)
 
 
+# ---------------------------------------------------------------- turns, scale and targets
+
+VARIED = {
+    "flips": "random", "crop": "random", "gray": 0.4, "invert": 0.4, "intensity": 0.2, "stain": 0.2
+}  # fmt: skip
+GEOMETRY = [
+    {"flips": "none", "turns": True},
+    {"flips": "random", "crop": "random", "turns": True},
+    {"flips": "all", "scale": 2.0},
+    {"flips": "random", "crop": "random", "turns": True, "scale": 1.5},
+]
+SHAPES = [(16, 16), (40, 37), (9, 30), (5, 4)]
+
+
+def mixed_set():
+    """Gray, colour and 16 bit, larger and smaller than a crop."""
+    rng = np.random.default_rng(8)
+    images = [
+        rng.integers(0, 256, (13, 11), np.uint8),
+        rng.integers(0, 256, (6, 20, 3), np.uint8),
+        rng.integers(0, 65536, (8, 9), np.uint16),
+        rng.integers(0, 256, (5, 4, 3), np.uint8),
+    ]
+    blocks = [rng.integers(0, 3, (7, 7)) for _ in images]
+    whole = [np.kron(block, np.ones((3, 3), int)) for block in blocks]
+    labels = [np.int32(w[: i.shape[0], : i.shape[1]]) for w, i in zip(whole, images, strict=True)]
+    return images, labels
+
+
+@pytest.mark.parametrize(
+    ("target", "augmentation", "augment", "expected"),
+    [
+        ("foreground", {"flips": "all"}, True, "1b45c34ffef855cb"),
+        ("foreground", VARIED, True, "4209bbee3b66a8ff"),
+        ("interior", VARIED, True, "e468e0fe2efa0d45"),
+        ("foreground", VARIED, False, "b3f332c3ef1cf7b8"),
+    ],
+)
+def test_batches_are_those_from_before_turns_and_scale(target, augmentation, augment, expected):
+    # Computed with the code of commit 57d7305, before there were targets of several maps.
+    settings = settings_for(channels=3, target=target, augmentation=augmentation)
+    batches = Batches(*mixed_set(), settings, augment=augment)
+    content = hashlib.sha256()
+    for batches.epoch in range(3 if augment else 1):
+        for array in all_items(batches):
+            content.update(array.tobytes())
+    assert content.hexdigest()[:16] == expected
+
+
+def nuclei(shape, size=5):
+    """Image and label image of squares of odd size that touch or not; the image is its mask."""
+    rng = np.random.default_rng(3)
+    numbers = rng.permutation(400).reshape(20, 20) + 1
+    numbers[rng.random((20, 20)) < 0.4] = 0
+    labels = np.kron(numbers, np.ones((size, size), np.int32))[: shape[0], : shape[1]]
+    return np.uint8(255 * (labels > 0)), np.int32(labels)
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("augmentation", GEOMETRY, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_maps_have_their_channels_and_lie_on_the_nuclei(target, augmentation, shape):
+    image, labels = nuclei(shape)
+    settings = settings_for(size=16, target=target, augmentation=augmentation)
+    batches = Batches([image] * 3, [labels] * 3, settings)
+    for batches.epoch in range(2):
+        inputs, maps = all_items(batches)
+        assert inputs.shape[1:] == (16, 16, 1)
+        assert maps.shape[1:] == (16, 16, len(CHANNELS[target]))
+        assert inputs.dtype == maps.dtype == np.float32
+        inside, clear = inputs[..., 0] > 0.5, np.abs(inputs[..., 0] - 0.5) > 0.49
+        if augmentation.get("scale", 1) == 1:
+            assert clear.all()
+        if target == "boundary":
+            np.testing.assert_array_equal(maps.sum(axis=-1), 1)
+        if target == "interior":
+            assert not (maps[..., 0].astype(bool) & ~inside & clear).any()
+        else:
+            mask = maps[..., 0] == (0 if target == "boundary" else 1)
+            np.testing.assert_array_equal(mask[clear], inside[clear])
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+def test_turned_crops_have_the_maps_of_turned_nuclei(target):
+    """Pixels carry a number of their own, so that the place each comes from can be read."""
+    _, labels = nuclei((20, 20))
+    image = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    settings = settings_for(size=20, target=target, augmentation={"flips": "random", "turns": True})
+    batches = Batches([image] * 40, [labels] * 40, settings)
+    inputs, maps = all_items(batches)
+    whole = labels_to_maps(labels, target)
+    seen = set()
+    for shown, answer in zip(inputs[..., 0], maps, strict=True):
+        places = np.rint(shown * 65535).astype(int)
+        expected = {
+            (down, right, turned): turn(flip_maps(whole, target, down, right))
+            for down in (1, -1)
+            for right in (1, -1)
+            for turned, turn in (
+                (False, lambda m: m),
+                (True, lambda m: transpose_maps(m, target)),
+            )
+            if np.array_equal(
+                places, image[::down, ::right].T if turned else image[::down, ::right]
+            )
+        }
+        ((way, of_way),) = expected.items()
+        np.testing.assert_allclose(answer, of_way, atol=1e-6)
+        seen.add(way)
+    assert len(seen) == 8
+
+
+def test_every_image_in_half_of_its_eight_orientations_once_an_epoch():
+    images, labels = twins(3)
+    batches = Batches(images, labels, settings_for(augmentation={"flips": "all", "turns": True}))
+    shown = set()
+    for batches.epoch in range(8):
+        inputs, targets = all_items(batches)
+        np.testing.assert_array_equal(inputs, targets)
+        shown |= {x.tobytes() for x in inputs}
+        assert len({x.tobytes() for x in inputs}) == len(inputs) == 12
+    assert len(shown) == 3 * 8
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+def test_the_end_of_an_image_is_taught_as_the_whole_image_has_it(target):
+    labels = np.ones((4, 5), np.int32)
+    settings = settings_for(target=target, augmentation={"flips": "none"})
+    _, maps = Batches([np.uint8(labels)], [labels], settings, augment=False)[0]
+    np.testing.assert_array_equal(maps[0, 2:6, 1:6], labels_to_maps(labels, target))
+    outside = np.ones((8, 8), bool)
+    outside[2:6, 1:6] = False
+    expected = labels_to_maps(np.zeros((1, 1), int), target)[0, 0]
+    assert (maps[0][outside] == expected).all()
+
+
+def area_of(scale, shape=(96, 96)):
+    """The areas of a disc of radius 12, shown at random scales, and its IoU with its image."""
+    rows, columns = np.indices(shape)
+    labels = np.int32(np.hypot(rows - 48, columns - 48) <= 12)
+    image = np.uint8(255 * labels)
+    settings = settings_for(size=64, augmentation={"flips": "none", "scale": scale})
+    inputs, maps = all_items(Batches([image] * 60, [labels] * 60, settings))
+    bright, mask = inputs > 0.5, maps > 0.5
+    iou = (bright & mask).sum(axis=(1, 2, 3)) / (bright | mask).sum(axis=(1, 2, 3))
+    return maps.sum(axis=(1, 2, 3)) / labels.sum(), iou
+
+
+def test_scale_enlarges_and_reduces_up_to_its_factor_and_masks_follow():
+    areas, iou = area_of(2.0)
+    factors = np.sqrt(areas)
+    assert 0.49 < factors.min() < 0.6
+    assert 1.7 < factors.max() < 2.05
+    assert 0.3 < np.mean(factors > 1) < 0.7
+    assert iou.min() > 0.9
+
+
+@pytest.mark.parametrize("scale", [1.1, 1.7, 4.0])
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_crop_that_the_image_can_fill_is_filled_at_any_scale(scale, size):
+    image, labels = np.full((64, 70), 255, np.uint8), np.ones((64, 70), np.int32)
+    settings = settings_for(
+        size=size, augmentation={"flips": "none", "crop": "random", "scale": scale}
+    )
+    inputs, maps = all_items(Batches([image] * 90, [labels] * 90, settings))
+    assert (inputs == 1).all()
+    assert (maps == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (100, 1)])
+def test_tiny_images_can_be_scaled(shape):
+    image, labels = np.full(shape, 255, np.uint8), np.ones(shape, np.int32)
+    settings = settings_for(augmentation={"flips": "none", "crop": "random", "scale": 4.0})
+    inputs, maps = all_items(Batches([image] * 30, [labels] * 30, settings))
+    np.testing.assert_array_equal(inputs, maps)
+    assert (maps.sum(axis=(1, 2, 3)) > 0).all()
+
+
+EVERYTHING = VARIED | {"turns": True, "scale": 1.5, "blur": 1.5, "noise": 0.1}
+
+
+@pytest.mark.parametrize("target", CHANNELS)
+def test_every_variation_depends_on_seed_epoch_and_index_alone(target):
+    def batches_of(epoch=2, **training):
+        settings = settings_for(channels=3, target=target, augmentation=EVERYTHING, **training)
+        batches = Batches(*mixed_set(), settings)
+        batches.epoch = epoch
+        return batches
+
+    one, other = batches_of(), batches_of()
+    backwards = [other[k] for k in reversed(range(len(other)))][::-1]
+    for k, pair in enumerate(backwards):
+        for array, again in zip(one[k], pair, strict=True):
+            np.testing.assert_array_equal(array, again)
+    for different in (batches_of(epoch=3), batches_of(seed=2)):
+        assert not np.array_equal(one[0][0], different[0][0])
+
+
+def test_validation_images_are_neither_turned_scaled_blurred_nor_noisy():
+    images, labels = mixed_set()
+    plain, varied = (
+        Batches(images, labels, settings_for(target="flow", augmentation=a), augment=False)
+        for a in ({"flips": "none"}, EVERYTHING)
+    )
+    for one, other in zip(all_items(plain), all_items(varied), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_interior_is_taught_where_the_settings_say_so():
     labels = np.zeros((8, 8), np.int32)
     labels[2:6, 2:6] = 1
@@ -207,3 +418,48 @@ def test_validation_images_are_never_varied():
     changes = {"flips": "none", "crop": "centre", "gray": 1.0, "invert": 1.0, "intensity": 0.5}
     varied = Batches(images, labels, settings_for(augmentation=changes), augment=False)
     np.testing.assert_array_equal(all_items(plain)[0], all_items(varied)[0])
+
+
+# ---------------------------------------------------------------- blur and noise
+
+
+@pytest.mark.parametrize("inputs", [COLOUR, COLOUR[..., 0]], ids=["colour", "gray"])
+def test_blur_is_gaussian_up_to_its_strength_and_mixes_no_channels(inputs):
+    strengths = np.linspace(0, 2, 201)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        varied = vary(inputs, Augmentation(blur=2.0), rng)
+        channels = np.atleast_3d(inputs), np.atleast_3d(varied)
+        best = []
+        for before, after in zip(*(np.moveaxis(c, -1, 0) for c in channels), strict=True):
+            errors = [np.abs(gaussian_filter(before, s) - after).max() for s in strengths]
+            assert min(errors) < 0.02
+            best.append(int(np.argmin(errors)))
+        assert max(best) - min(best) <= 1
+    assert varied.shape == inputs.shape
+    assert varied.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(200, 100), (200, 100, 3)])
+def test_noise_has_mean_0_and_up_to_its_strength(shape):
+    rng, flat = np.random.default_rng(0), np.full(shape, 0.5, np.float32)
+    deviations = []
+    for _ in range(40):
+        varied = vary(flat, Augmentation(noise=0.1), rng)
+        assert varied.dtype == np.float32
+        assert varied.mean() == pytest.approx(0.5, abs=0.005)
+        deviations.append(varied.std())
+    assert max(deviations) < 0.103
+    assert max(deviations) > 0.08
+    assert min(deviations) < 0.02
+
+
+def test_blur_and_noise_leave_the_target_and_the_padding_alone():
+    image, labels = np.full((2, 4), 255, np.uint8), np.ones((2, 4), np.int32)
+    settings = settings_for(augmentation={"flips": "none", "blur": 3.0, "noise": 0.5})
+    inputs, targets = Batches([image], [labels], settings)[0]
+    expected = np.zeros((8, 8))
+    expected[3:5, 2:6] = 1
+    np.testing.assert_array_equal(targets[0, ..., 0], expected)
+    assert not inputs[0, ..., 0][expected == 0].any()
+    assert (inputs[0, ..., 0][expected == 1] != 1).any()

@@ -99,6 +99,7 @@ def test_lonely_nuclei_of_one_pixel_stay(target):
     assert_same_nuclei(there_and_back(labels, target), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", SEPARATING)
 def test_real_nuclei_survive_the_way_there_and_back(dsb2018, target):
     data = read_data_set(dsb2018 / "stage1_train.zip")

@@ -117,7 +117,9 @@ def test_parameters_of_the_normalisation_by_hand():
 
 
 def test_a_normalisation_does_not_widen_the_view():
-    fields = {measure_receptive_field(network_of(t, n)) for t in CHANNELS for n in ("none", "batch")}
+    fields = {
+        measure_receptive_field(network_of(t, n)) for t in CHANNELS for n in ("none", "batch")
+    }
     assert len(fields) == 1
 
 

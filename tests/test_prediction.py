@@ -5,19 +5,25 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.data.maps import CHANNELS, flip_maps, foreground_of
 from helpers.network import prediction
 from helpers.network.archives import load_model, read_settings, read_state, save_network
+from helpers.network.decoding import maps_to_labels
 from helpers.network.prediction import Network, load_network, tiles
 from helpers.network.preprocessing import network_input
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
 
 
-def settings_for(channels=3, normalisation="scale", n_blocks=2):
+def settings_for(
+    channels=3, normalisation="scale", n_blocks=2, target="foreground", **postprocessing
+):
     settings = generate_settings(n_blocks, base_filters=2, input_size=16)
     values = settings.model_dump(mode="json", by_alias=True)
     values["model_structure"]["input_params"]["channels"] = channels
     values["preprocessing"]["normalisation"] = normalisation
+    values["model_structure"]["output_params"]["target"] = target
+    values["postprocessing"] |= postprocessing
     return parse_settings(json.dumps(values))
 
 
@@ -68,10 +74,16 @@ def test_wrong_images_are_refused(built):
         built[1].predict(np.zeros((8, 8, 4), np.uint8))
 
 
+@pytest.fixture(scope="module", params=CHANNELS)
+def of_target(request):
+    """A network of every target."""
+    return network_for(settings_for(target=request.param))[1]
+
+
 @pytest.mark.parametrize("shape", [(200, 30), (30, 200, 3), (150, 170, 3)])
-def test_tiles_equal_the_whole(built, monkeypatch, shape):
-    network, image = built[1], image_of(*shape)
-    whole = network.predict(image)
+def test_tiles_equal_the_whole(of_target, monkeypatch, shape):
+    network, image = of_target, image_of(*shape)
+    whole = network.predict_maps(image)
     monkeypatch.setattr(prediction, "TILE_PX", 32)
     monkeypatch.setattr(prediction, "HALO_PX", 32)  # the field of two blocks reaches 22 px each way
     calls = []
@@ -79,7 +91,8 @@ def test_tiles_equal_the_whole(built, monkeypatch, shape):
     monkeypatch.setattr(
         network, "_predict_whole", lambda x: calls.append(x.shape) or predict_whole(x)
     )
-    tiled = network.predict(image)
+    tiled = network.predict_maps(image)
+    assert tiled.shape == (*shape[:2], len(CHANNELS[network.target]))
     assert len(calls) > 1
     assert max(max(shape) for shape in calls) <= 96
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
@@ -165,3 +178,146 @@ def test_unusual_images_get_probabilities(image, normalisation):
     probabilities = network.predict(image)
     assert probabilities.shape == image.shape[:2]
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+
+# ---------------------------------------------------------------- maps of every target
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (3, 50, 3), (31, 32, 1)])
+def test_maps_have_the_images_size_and_the_targets_channels(of_target, shape):
+    image = image_of(*shape)
+    maps = of_target.predict_maps(image)
+    assert maps.shape == (*shape[:2], len(CHANNELS[of_target.target]))
+    assert maps.dtype == np.float32
+    expected = foreground_of(maps, of_target.target)
+    np.testing.assert_array_equal(of_target.predict(image), expected)
+    assert ((expected >= 0) & (expected <= 1)).all()
+
+
+def with_flips(network):
+    """The same network that answers with the mean over four orientations."""
+    settings = network.settings.with_postprocessing(test_time_augmentation="flips")
+    return Network(network.model, settings)
+
+
+@pytest.mark.parametrize("way", [(1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("shape", [(32, 16), (17, 30, 3)])
+def test_with_flips_a_mirrored_image_has_the_mirrored_answer(of_target, way, shape):
+    network, image = with_flips(of_target), image_of(*shape)
+    down, right = way
+    maps = network.predict_maps(image)
+    mirrored = network.predict_maps(image[::down, ::right])
+    expected = flip_maps(maps, network.target, down, right)
+    np.testing.assert_allclose(mirrored, expected, atol=1e-6)
+    alone = of_target.predict_maps(image), of_target.predict_maps(image[::down, ::right])
+    assert not np.allclose(alone[1], flip_maps(alone[0], network.target, down, right), atol=1e-4)
+
+
+def test_flips_are_the_mean_of_four_answers_by_hand(of_target):
+    image = image_of(16, 20)
+    answers = [
+        flip_maps(of_target.predict_maps(image[::down, ::right]), of_target.target, down, right)
+        for down in (1, -1)
+        for right in (1, -1)
+    ]
+    found = with_flips(of_target).predict_maps(image)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.mean(answers, axis=0), atol=1e-6)
+
+
+# ---------------------------------------------------------------- nuclei
+
+
+class Bright:
+    """Stands for a model: what is bright is a nucleus; the further maps say the same everywhere."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def predict_on_batch(self, inputs):
+        bright = inputs[..., :1] > 0.5
+        maps = np.zeros((*inputs.shape[:3], len(CHANNELS[self.target])), np.float32)
+        if self.target == "boundary":
+            maps[..., :2] = np.concatenate([~bright, bright], axis=-1)
+        else:
+            maps[..., :1] = bright
+        if self.target == "distance":
+            maps[..., 1:] = bright
+        return maps
+
+
+@pytest.fixture(scope="module", params=["foreground", "boundary", "distance"])
+def bright(request):
+    """A network that answers as `Bright` does."""
+    network = network_for(settings_for(target=request.param))[1]
+    network.model = Bright(request.param)
+    return network
+
+
+def spots():
+    """Three bright discs on dark ground, their label image, and a size that nothing divides."""
+    rows, columns = np.indices((61, 83))
+    labels = np.zeros((61, 83), np.int32)
+    for number, (row, column, radius) in enumerate([(15, 15, 9), (40, 60, 12), (50, 20, 7)], 1):
+        labels[np.hypot(rows - row, columns - column) <= radius] = number
+    return np.uint8(255 * (labels > 0)), labels
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_nuclei_come_back_in_the_images_own_size(bright, scale):
+    image, labels = spots()
+    found = bright.segment(image, scale=scale)
+    assert found.shape == image.shape
+    assert found.dtype == np.int32
+    assert np.unique(found).tolist() == [0, 1, 2, 3]
+    for number in (1, 2, 3):
+        true = labels == number
+        (other,) = np.unique(found[true & (found > 0)])
+        same = found == other
+        assert (same & true).sum() / (same | true).sum() > 0.85
+
+
+def test_small_nuclei_are_dropped_as_the_settings_say(bright, monkeypatch):
+    settings = bright.settings.with_postprocessing(min_area_px=200)
+    monkeypatch.setattr(bright, "settings", settings)
+    assert bright.segment(spots()[0]).max() == 2
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (20, 31, 3), (40, 1)])
+def test_any_image_has_consecutive_labels_of_its_own_size(of_target, scale, shape):
+    found = of_target.segment(image_of(*shape), scale=scale)
+    assert found.shape == shape[:2]
+    assert found.dtype == np.int32
+    assert np.unique(found[found > 0]).tolist() == list(range(1, found.max() + 1))
+
+
+def test_nuclei_are_those_of_the_maps_and_the_settings(of_target):
+    image = image_of(30, 41)
+    for choices in ({}, {"threshold": 0.45, "min_area_px": 3}):
+        settings = of_target.settings.with_postprocessing(**choices)
+        network = Network(of_target.model, settings)
+        expected = maps_to_labels(
+            network.predict_maps(image), network.target, settings.postprocessing
+        )
+        np.testing.assert_array_equal(network.segment(image), expected)
+
+
+def test_nuclei_lost_on_the_way_back_leave_no_gap_in_the_numbers(bright):
+    image = np.zeros((60, 60), np.uint8)
+    image[::3, ::3] = 255
+    found = bright.segment(image, scale=3.0)
+    assert np.unique(found[found > 0]).tolist() == list(range(1, found.max() + 1))
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan")])
+def test_impossible_scales_are_refused(built, scale):
+    with pytest.raises(ValueError, match=r"`scale` \(=.*must be above 0; 1 leaves the image"):
+        built[1].segment(image_of(16, 16), scale=scale)
+
+
+def test_what_cannot_be_segmented_is_refused(built):
+    with pytest.raises(ValueError, match="must have shape"):
+        built[1].segment(np.zeros((8, 8, 4), np.uint8), scale=2)
+    with pytest.raises(ValueError, match="NaN"):
+        built[1].segment(np.full((8, 8), np.nan))

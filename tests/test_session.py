@@ -86,3 +86,34 @@ def test_parameters_override_the_settings_file():
     assert session.settings.training.seed == 7
     assert session.data_set_location == "elsewhere"
     assert start_session("settings/quick.json").data_set_location == "sample"
+
+
+def test_a_test_set_of_its_own_brings_its_own_truth(tmp_path, write_set):
+    files = {}
+    for number, name in enumerate("abc"):
+        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
+    session = session_of(tmp_path / "run", write_set(files))
+    data = session.read_data()
+    settle_split(session, DRAWN.assign(split=["train", "test", "left out"]))
+    side, known = session.read_test_set(data)
+    assert side.ids == known["id"].tolist() == ["b"]
+
+    other = {}
+    for number, name in enumerate(["c", "b", "new"]):
+        other |= files_of(name, some_image(number), [box(2, 2, 5, 5), box(12, 12, 5, 5)])
+    test, known = session.read_test_set(data, str(write_set(other, "other")))
+    assert set(test.ids) == set(known["id"]) == {"b", "c", "new"}
+    assert test.table["n_nuclei"].tolist() == [2, 2, 2]
+    assert (known["split"] == "test").all()
+    known = known.set_index("id")
+    assert known.loc["b", "group"] == 1
+    assert known.loc["new", "group"] not in DRAWN["group"].tolist()
+    assert known["kind"].notna().all()
+
+
+def test_a_test_set_that_was_trained_on_is_refused(tmp_path, write_set):
+    files = files_of("a", some_image(0), [box(2, 2, 5, 5)])
+    session = session_of(tmp_path / "run", write_set(files))
+    settle_split(session, DRAWN)
+    with pytest.raises(ValueError, match=r"1 images of .* were trained on .*, e.g. 'a'"):
+        session.read_test_set(session.read_data(), session.data_set_location)

@@ -85,6 +85,55 @@ def test_defaults_of_what_the_original_file_does_not_say():
     assert settings.training.learning_rate == 0.001
     assert settings.training.augmentation.flips == "all"
     assert settings.model_structure.output_params.target == "foreground"
+    augmentation, decoding = settings.training.augmentation, settings.postprocessing
+    assert (augmentation.turns, augmentation.scale) == (False, 1)
+    assert (augmentation.blur, augmentation.noise) == (0, 0)
+    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
+        convolutions = getattr(settings.model_structure, part).general_conv_params
+        assert convolutions.normalisation == "none"
+    assert (decoding.threshold, decoding.seed_threshold, decoding.min_area_px) == (0.5, 0.5, 0)
+    assert decoding.test_time_augmentation == "none"
+
+
+NEW_KEYS = [
+    (f"{PARAMS}.augmentation", {"turns": True, "scale": 1.5, "blur": 2.0, "noise": 0.1}),
+    (f"{PARAMS}.augmentation", {"scale": 4.0, "blur": 10.0, "noise": 1.0}),
+    (f"{PARAMS}.augmentation", {"scale": 1, "blur": 0, "noise": 0}),
+    (f"{ENCODER}.general_conv_params.normalisation", "batch"),
+    (f"{DECODER}.general_conv_params.normalisation", "none"),
+    *(
+        ("model_structure.output_params", {"target": target})
+        for target in ("foreground", "interior", "boundary", "distance", "flow")
+    ),
+    ("postprocessing", {"threshold": 0.35, "seed_threshold": 0.7, "min_area_px": 20}),
+    ("postprocessing", {"test_time_augmentation": "flips"}),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), NEW_KEYS)
+def test_newer_keys_are_read_and_written(values, schema, tmp_path, path, value):
+    change(values, path, value)
+    jsonschema.validate(values, schema)
+    settings = parse_settings(json.dumps(values))
+    written = json.loads(write_settings(settings, tmp_path / "copy.json").read_text())
+    for key in path.split("."):
+        written = written[key]
+    assert written == (written | value if isinstance(value, dict) else value)
+    assert load_settings(tmp_path / "copy.json") == settings
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_only_square_crops_are_turned(values, turns):
+    change(values, f"{PARAMS}.augmentation", {"turns": turns})
+    change(values, "model_structure.input_params", {"height": 128, "width": 256})
+    if not turns:
+        assert not parse_settings(json.dumps(values)).training.augmentation.turns
+        return
+    message = refusal(values)
+    for part in ("augmentation.turns needs square crops", "128x256", "set turns to false"):
+        assert part in message
+    change(values, "model_structure.input_params", {"height": 128, "width": 128})
+    assert parse_settings(json.dumps(values)).training.augmentation.turns
 
 
 @pytest.mark.parametrize("name", ["original", "quick", "experiment"])
@@ -187,6 +236,34 @@ def test_generator_refuses_too_few_or_too_many_blocks(n_blocks):
         (f"{PARAMS}.batch_size", 0, ["batch_size (=0)"]),
         (f"{PARAMS}.validation_split_ratio", 1.0, ["validation_split_ratio (=1.0)"]),
         (f"{PARAMS}.loss", "dise", ["did you mean 'dice'"]),
+        (f"{PARAMS}.augmentation", {"turn": True}, ["unknown key 'turn'", "did you mean 'turns'"]),
+        (f"{PARAMS}.augmentation", {"turns": 1}, ["augmentation.turns (=1)"]),
+        (f"{PARAMS}.augmentation", {"scale": 0.5}, ["augmentation.scale (=0.5)", "equal to 1"]),
+        (f"{PARAMS}.augmentation", {"scale": 4.5}, ["augmentation.scale (=4.5)", "equal to 4"]),
+        (f"{PARAMS}.augmentation", {"blur": -1.0}, ["augmentation.blur (=-1.0)", "equal to 0"]),
+        (f"{PARAMS}.augmentation", {"blur": 11.0}, ["augmentation.blur (=11.0)", "equal to 10"]),
+        (f"{PARAMS}.augmentation", {"noise": 1.5}, ["augmentation.noise (=1.5)", "equal to 1"]),
+        (
+            f"{ENCODER}.general_conv_params.normalisation",
+            "bach",
+            ["normalisation (='bach')", "did you mean 'batch'"],
+        ),
+        (
+            "model_structure.output_params",
+            {"target": "flows"},
+            ["target (='flows')", "did you mean 'flow'"],
+        ),
+        ("postprocessing", {"treshold": 0.4}, ["postprocessing", "did you mean 'threshold'"]),
+        ("postprocessing", {"threshold": 0.0}, ["postprocessing.threshold (=0.0)", "than 0"]),
+        ("postprocessing", {"threshold": 1.0}, ["postprocessing.threshold (=1.0)", "than 1"]),
+        ("postprocessing", {"seed_threshold": 1.5}, ["seed_threshold (=1.5)", "less than 1"]),
+        ("postprocessing", {"min_area_px": -1}, ["min_area_px (=-1)", "equal to 0"]),
+        ("postprocessing", {"min_area_px": 2.5}, ["min_area_px (=2.5)"]),
+        (
+            "postprocessing",
+            {"test_time_augmentation": "flip"},
+            ["did you mean 'flips'"],
+        ),
         (f"{CONF}.enable_training", 1, ["enable_training (=1)"]),
         (
             f"{CONF}.call_backs_conf.EarlyStoping",
@@ -269,6 +346,19 @@ def test_with_training_changes_and_checks():
         settings.with_training(sead=3)
 
 
+def test_with_postprocessing_changes_and_checks():
+    settings = generate_settings(2)
+    changed = settings.with_postprocessing(threshold=0.4).with_postprocessing(min_area_px=7)
+    assert (changed.postprocessing.threshold, changed.postprocessing.min_area_px) == (0.4, 7)
+    assert changed.model_structure == settings.model_structure
+    assert changed.training_configuration == settings.training_configuration
+    assert settings.with_postprocessing() == settings
+    with pytest.raises(SettingsError, match="unknown key 'treshold'; did you mean 'threshold'"):
+        settings.with_postprocessing(treshold=0.4)
+    with pytest.raises(SettingsError, match=r"threshold \(=1.5\)"):
+        settings.with_postprocessing(threshold=1.5)
+
+
 def test_callback_arguments_are_those_of_keras():
     import keras
 
@@ -313,6 +403,10 @@ def test_schema_accepts_what_is_generated(schema):
         (f"{ENCODER}.general_conv_params.activation", "rellu"),
         (f"{ENCODER}.changing_conv_params.encoder_block_1.dropout_rate", 1.5),
         (f"{ENCODER}.general_conv_params.kernel_size", [3]),
+        (f"{ENCODER}.general_conv_params.normalisation", "layer"),
+        (f"{PARAMS}.augmentation", {"scale": 0.5}),
+        ("model_structure.output_params", {"target": "edges"}),
+        ("postprocessing", {"threshold": 1.0}),
     ],
 )
 def test_schema_refuses_what_the_settings_refuse(schema, values, path, value):

@@ -19,12 +19,18 @@ PLATEAU = {"ReduceLROnPlateau": {"patience": 1, "factor": 0.5, "min_delta": 0.01
 EARLY = {"EarlyStopping": {"patience": 3, "min_delta": 0.05, "restore_best_weights": True}}
 
 
-def settings_for(callbacks=PLATEAU, *, enable=True, **changes):
+def settings_for(
+    callbacks=PLATEAU, *, enable=True, target="foreground", normalisation="none", **changes
+):
     settings = generate_settings(1, base_filters=2, dropout=0.2, input_size=8)
     values = settings.model_dump(mode="json", by_alias=True)
     configuration = values["training_configuration"]
     configuration["call_backs_conf"] = callbacks
     configuration["enable_training"] = enable
+    structure = values["model_structure"]
+    structure["output_params"]["target"] = target
+    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
+        structure[part]["general_conv_params"]["normalisation"] = normalisation
     configuration["training_parameters"] |= {"epoch_num": 4, "batch_size": 4} | changes
     return parse_settings(json.dumps(values))
 
@@ -54,14 +60,21 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory, request):
+    """The settings of a run that was not interrupted, and the run."""
+    target, normalisation = request.param
+    augmentation = {"flips": "all", "turns": True, "noise": 0.1} if normalisation == "batch" else {}
+    settings = settings_for(
+        PLATEAU | EARLY, epoch_num=5, target=target, normalisation=normalisation,
+        augmentation=augmentation,
+    )  # fmt: skip
     run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    start(run, settings_for(PLATEAU | EARLY, epoch_num=5))
-    return run
+    start(run, settings)
+    return settings, run
 
 
-def start(run, settings, data_key="these images", device=DEVICE, validation=VALIDATION):
-    return train(run, settings, TRAIN, validation, data_key=data_key, device=device)
+def start(run, settings, data_key="these images", device=DEVICE, validation=VALIDATION, **more):
+    return train(run, settings, TRAIN, validation, data_key=data_key, device=device, **more)
 
 
 class Killed(BaseException):
@@ -109,18 +122,29 @@ def test_network_loads_without_custom_objects_and_predicts(run):
     assert load_network(run.file("network.keras")).predict(TRAIN[0][0]).shape == (10, 10)
 
 
-@pytest.mark.parametrize(("epoch", "batch"), [(1, 0), (3, 2)])
+@pytest.mark.parametrize(
+    ("uninterrupted", "epoch", "batch"),
+    [
+        (("foreground", "none"), 1, 0),
+        (("foreground", "none"), 3, 2),
+        (("boundary", "none"), 3, 2),
+        (("distance", "none"), 1, 0),
+        (("flow", "batch"), 3, 2),
+    ],
+    indirect=["uninterrupted"],
+    ids=lambda value: ", ".join(value) if isinstance(value, tuple) else None,
+)
 def test_resumed_training_equals_an_uninterrupted_one(
     run, uninterrupted, monkeypatch, epoch, batch
 ):
-    settings = settings_for(PLATEAU | EARLY, epoch_num=5)
+    settings, whole = uninterrupted
     revive = kill_at(monkeypatch, epoch, batch)
     with pytest.raises((Killed, Exception)):
         start(run, settings)
     assert len(read_state(run.file("checkpoint.keras"))["history"]) == epoch
     revive()
     start(run, settings)
-    assert_same_result(run, uninterrupted)
+    assert_same_result(run, whole)
 
 
 def test_learning_rate_falls_and_stays_low_after_a_break(run, monkeypatch):
@@ -257,3 +281,37 @@ def test_fingerprint_tells_splits_apart():
     }
     assert len(prints) == 3
     assert fingerprint(["a"], ["b"]) == fingerprint(("a",), ("b",))
+
+
+def test_a_trained_network_is_the_beginning(finished, run):
+    teacher, _ = finished
+    settings = settings_for(epoch_num=1, learning_rate=1e-9, seed=5)
+    start(run, settings, start_from=teacher)
+    before, after = (load_model(r.file("network.keras")).get_weights() for r in (teacher, run))
+    for ours, theirs in zip(after, before, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    fresh = RunFolder(run.path.parent / "fresh")
+    start(fresh, settings)
+    weights = load_model(fresh.file("network.keras")).get_weights()
+    assert max(np.abs(a - b).max() for a, b in zip(weights, before, strict=True)) > 0.01
+
+
+def test_an_interrupted_finetuning_goes_on_where_it_was(finished, run):
+    teacher, _ = finished
+    start(run, settings_for(epoch_num=1), start_from=teacher)
+    start(run, settings_for(epoch_num=2), start_from=teacher)
+    straight = RunFolder(run.path.parent / "straight")
+    start(straight, settings_for(epoch_num=2), start_from=teacher)
+    one, other = (load_model(r.file("network.keras")).get_weights() for r in (run, straight))
+    for ours, theirs in zip(one, other, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"target": "flow"}, "output_params"), ({"normalisation": "batch"}, "encoder_params")],
+)
+def test_a_network_of_another_build_is_no_beginning(finished, run, change, named):
+    with pytest.raises(TrainingError, match=f"model_structure.{named} differs; take the settings"):
+        start(run, settings_for(**change), start_from=finished[0])
+    assert not run.path.exists()

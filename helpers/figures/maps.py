@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from helpers.data.labels import labels_to_mask
-from helpers.data.maps import CHANNELS
 from helpers.figures.common import plot_image, plot_labels
 
 
@@ -47,15 +46,12 @@ def plot_maps(maps: Mapping[str, NDArray[np.floating]]) -> Figure:
 
 
 def _plot_map(channels: NDArray, target: str, ax: Axes) -> None:
-    name = CHANNELS[target][-1]
     if target == "boundary":
-        shown, name = channels @ np.array([0, 0.5, 1]), "interior, rim"
-    elif target == "flow":
-        shown, name = paint_flow(channels), "flow (hue: where to)"
+        shown = channels @ np.array([0, 0.5, 1])
     else:
-        shown = channels[..., -1]
+        shown = paint_flow(channels) if target == "flow" else channels[..., -1]
     ax.imshow(shown, vmin=0, vmax=1)
-    ax.set_title(name if name == target else f"{target}: {name}", fontsize="small")
+    ax.set_title("flow (hue: where to)" if target == "flow" else target, fontsize="small")
     ax.set_axis_off()
 
 

@@ -1,6 +1,8 @@
 """From a saved network and an image of any size to its maps, its mask and its nuclei."""
 
 import itertools
+import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from helpers.network.preprocessing import (
 )
 from helpers.network.unet import build_unet
 from helpers.settings import Settings
+
+# Images of many sizes mean as many traces, and TensorFlow warns of each from the fifth on.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 TILE_PX, HALO_PX = 1024, 128
 """Larger images go through in tiles of `TILE_PX`, each with `HALO_PX` of its neighbours around."""
@@ -106,8 +111,10 @@ class Network:
         ValueError
             As `predict`; or if the scale is not above 0.
         """
-        if not scale > 0:
-            raise ValueError(f"`scale` (={scale}) must be above 0; 1 leaves the image as it is")
+        if not 0 < scale < math.inf:
+            raise ValueError(
+                f"`scale` (={scale}) must be a number above 0; 1 leaves the image as it is"
+            )
         image = check_image(image)
         shape = image.shape[:2]
         scaled = rescale(image, tuple(max(1, round(px * scale)) for px in shape))

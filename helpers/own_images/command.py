@@ -90,7 +90,7 @@ def _read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("images", help="folder of the images; subfolders are not entered")
     parser.add_argument("--output", required=True, help="folder for the results")
-    parser.add_argument("--run", default="reference", help="whose network, under results/")
+    parser.add_argument("--run", required=True, help="whose network, a folder under results/")
     parser.add_argument("--pattern", default="*", help='names to take, such as "*.tif"')
     parser.add_argument(
         "--diameter", type=float, metavar="PX", help="median diameter of the nuclei, in pixels"
