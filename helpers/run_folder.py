@@ -23,6 +23,8 @@ MADE_BY = {
     "metrics.csv": "05 · Evaluation",
     "metrics.json": "05 · Evaluation",
     "invariance.csv": "05 · Evaluation",
+    "nuclei_scores.csv": "05 · Evaluation",
+    "targets.csv": "07 · How do touching nuclei come apart?",
 }
 """Which notebook makes which file."""
 

@@ -25,7 +25,11 @@ README = ROOT / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
 DEFAULT_RUN = ROOT / "results" / "default"
 EXPERIMENT = ROOT / "results" / "inversion"
-NO_TISSUE, SETTLED = "without_tissue", "dark_ground_without_tissue"
+NO_TISSUE, SETTLED, BLACKENED = (
+    "without_tissue",
+    "dark_ground_without_tissue",
+    "black_ground_without_tissue",
+)
 BENCHMARKS = ROOT / "benchmarks" / "results"
 LAYERS = {
     "": ("paths", "run_folder", "structure", "settings"),
@@ -157,6 +161,7 @@ def describe_inversion() -> str:
     shown = STEPS | {
         f"(but {ARMS[NO_TISSUE].what})": (NO_TISSUE, "ours"),
         f"(and {ARMS[SETTLED].what})": (SETTLED, "ours"),
+        f"(and {ARMS[BLACKENED].what})": (BLACKENED, "ours"),
     }
     for step, (arm, view) in shown.items():
         rows = table[(table["arm"] == arm) & (table["view"] == view)]
