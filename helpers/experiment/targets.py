@@ -91,6 +91,8 @@ def train_target(
     chosen = change_network(settings.without_callbacks(), target=target)
     taught = split["train"]
     key = fingerprint(taught.ids, ())
+    if not folder.file("network.keras").exists():
+        print(target, flush=True)
     train(folder, chosen, (taught.images, taught.labels), data_key=key, device=device)
     file = folder.require("network.keras")
     network = load_network(file, precision=device.precision)
