@@ -310,9 +310,9 @@ def test_nuclei_lost_on_the_way_back_leave_no_gap_in_the_numbers(bright):
     assert np.unique(found[found > 0]).tolist() == list(range(1, found.max() + 1))
 
 
-@pytest.mark.parametrize("scale", [0, -1, float("nan")])
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_impossible_scales_are_refused(built, scale):
-    with pytest.raises(ValueError, match=r"`scale` \(=.*must be above 0; 1 leaves the image"):
+    with pytest.raises(ValueError, match=r"`scale` \(=.*must be a number above 0; 1 leaves"):
         built[1].segment(image_of(16, 16), scale=scale)
 
 
