@@ -82,11 +82,12 @@ predict: install ## find every nucleus of your own images: IMAGES=folder OUT=fol
 	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)
 
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
-# share a run folder, so they stay in one process, in their order.
+# share a run folder, so they stay in one process, in their order, and without progress bars, whose
+# messages overflow what nbval can hold.
 test: install ## lint, unit tests, doctests, a reduced series and the committed notebooks
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	@$(PY) -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks \
+	@TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks \
 	  > .nbval.log 2>&1 & nbval=$$!; \
 	trap 'kill $$nbval 2>/dev/null' INT TERM; \
 	$(PY) -m pytest --cov=helpers || unit=failed; \

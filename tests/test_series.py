@@ -129,7 +129,7 @@ def reduced_run(tmp_path_factory):
     if not list((ROOT / "notebooks").glob("05_*.ipynb")):
         pytest.skip("notebooks/ is not complete")
     run = tmp_path_factory.mktemp("reduced") / "run"
-    parameters = {"epochs": REDUCED_EPOCHS, "arms": "scaled"}
+    parameters = {"epochs": REDUCED_EPOCHS, "arms": "scaled", "targets": "flow"}
     return series.run_series(
         str(run), settings="settings/quick.json", seed=1, parameters=parameters
     )

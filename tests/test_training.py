@@ -127,8 +127,6 @@ def test_network_loads_without_custom_objects_and_predicts(run):
     [
         (("foreground", "none"), 1, 0),
         (("foreground", "none"), 3, 2),
-        (("boundary", "none"), 3, 2),
-        (("distance", "none"), 1, 0),
         (("flow", "batch"), 3, 2),
     ],
     indirect=["uninterrupted"],
