@@ -19,7 +19,6 @@ from helpers.exploration.kinds import say_kind
 from helpers.figures.common import (
     MATCHED,
     MISSED,
-    PREDICTION,
     SPURIOUS,
     plot_image,
     plot_labels,
@@ -200,22 +199,3 @@ def plot_nuclei_examples(
 def _fate_legend() -> list[Patch]:
     fates = [Patch(facecolor=colour, label=fate) for fate, colour in FATE_COLOURS.items()]
     return [*fates, Patch(facecolor="black", edgecolor="0.7", label="prediction's outline")]
-
-
-def plot_counted(image: NDArray[np.number], labels: NDArray[np.integer]) -> Figure:
-    """Draw an image, the same with every nucleus outlined, and the label image; return the figure.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array
-    labels : (H, W) integer array
-        0 = background, one number a nucleus. Outlines are drawn inside each nucleus, so that
-        touching ones keep their own.
-    """
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
-    plot_image(image, "image", axes[0])
-    plot_image(image, "outlines", axes[1])
-    outlines = np.ma.masked_equal(find_boundaries(labels, mode="inner"), False)
-    axes[1].imshow(outlines, cmap=ListedColormap([PREDICTION]), vmin=0, vmax=1)
-    plot_labels(labels, f"{len(np.unique(labels[labels > 0]))} nuclei", axes[2])
-    return figure
