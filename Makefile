@@ -32,7 +32,7 @@ EXPERIMENT = 01,06
 NUCLEI = 01,07
 
 .DEFAULT_GOAL := help
-.PHONY: help install run experiment nuclei predict test lab data notebooks readme format lock clean
+.PHONY: help install start run experiment nuclei predict test lab data notebooks readme format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -60,6 +60,10 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
 
+# Its output stays out of the runs that are kept; RUN is whose network answers, as for `predict`.
+start: install ## run notebook 00: the trained network that comes along, on first images, also RUN=name
+	@$(PY) -m helpers.series --only 00 --run quick_start $(call given,RUN,--parameter network)
+
 run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_KINDS=names TEST_SET=folder-or-zip LEFT_OUT=ids START_FROM=run
 	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
 	  $(call given,TEST_KINDS,--parameter test_kinds) \
@@ -73,10 +77,10 @@ experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why
 nuclei: install ## run notebook 07, also with TARGETS=names: how touching nuclei come apart
 	@$(PY) -m helpers.series --only $(NUCLEI) $(SERIES) $(call given,TARGETS,--parameter targets)
 
-predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder RUN=name, also PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
-	@test -n "$$IMAGES" -a -n "$$OUT" -a -n "$$RUN" || { \
-	  echo "make predict needs a folder of images, one for the results and a trained run:" \
-	    "make predict IMAGES=folder OUT=folder RUN=name" >&2; exit 2; }
+predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder, also RUN=name PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
+	@test -n "$$IMAGES" -a -n "$$OUT" || { \
+	  echo "make predict needs a folder of images and one for the results:" \
+	    "make predict IMAGES=folder OUT=folder" >&2; exit 2; }
 	@$(PY) -m helpers.own_images "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
 	  $(call given,PATTERN,--pattern) $(call given,DIAMETER,--diameter) \
 	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)

@@ -28,6 +28,9 @@ MADE_BY = {
 }
 """Which notebook makes which file."""
 
+REFERENCE = "reference"
+"""The run whose network comes with the repository, and is asked where no other is named."""
+
 
 class RunFolder:
     """The folder `results/<run>`, made when first written to.
@@ -61,15 +64,20 @@ class RunFolder:
         return self.path / name
 
     def require(self, name: str) -> Path:
-        """Return the file `name`, or raise FileNotFoundError naming the notebook that makes it."""
+        """Return the file `name`, or raise FileNotFoundError saying where it comes from."""
         file = self.file(name)
         if not file.exists():
-            maker = MADE_BY.get(name)
-            remedy = (
-                f"execute notebook {maker!r} with the same run first" if maker else "make it first"
-            )
-            raise FileNotFoundError(f"{self}/{name} is missing; {remedy}")
+            raise FileNotFoundError(f"{self}/{name} is missing; {self._say_remedy(name)}")
         return file
+
+    def _say_remedy(self, name: str) -> str:
+        if name == "network.keras" and self.path == resolve(Path("results") / REFERENCE):
+            return (
+                f"it comes with the repository: get it back with `git checkout {self}/{name}`, or "
+                "name a run that you have trained"
+            )
+        maker = MADE_BY.get(name)
+        return f"execute notebook {maker!r} with the same run first" if maker else "make it first"
 
     def write(self, name: str, write: Callable[[Path], Any]) -> Path:
         """Write the file `name` whole or not at all: `write` gets a temporary path to fill.

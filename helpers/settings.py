@@ -91,8 +91,9 @@ class TrainingParameters(Strict):
     out, `test_split_ratio` a share of all labelled images; both count whole fields of view.
     `balance` says how often the kinds of image (`helpers.exploration.kinds`) are shown: at 0 every
     image as often as another, at 1 every kind as often as another; between, an image of a kind of
-    n images has the weight n ** -balance. `learning_rate_schedule`: "cosine" lets the rate fall
-    along half a cosine, epoch by epoch, from `learning_rate` to nearly 0.
+    n images has the weight n ** -balance. `crowding` does the same for crowded images: one of n
+    nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets the rate
+    fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -107,6 +108,7 @@ class TrainingParameters(Strict):
     ] = "binary_crossentropy"
     augmentation: Augmentation = Augmentation()
     balance: Share = 0.0
+    crowding: Share = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
 

@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 from skimage.measure import label
 
+from helpers.data.sample import draw_image
+from helpers.evaluation.instances import match
 from helpers.network.archives import save_network
 from helpers.network.unet import build_unet
 from helpers.own_images.command import main
+from helpers.own_images.scale import KNOWN_DIAMETERS_PX
 from helpers.own_images.trained import load_trained
-from helpers.run_folder import RunFolder
+from helpers.run_folder import REFERENCE, RunFolder
 from helpers.settings import generate_settings
 
 
@@ -96,6 +99,18 @@ def test_what_cannot_start_ends_with_one_message(images, tmp_path, run, capsys, 
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_run_the_reference_is_asked(images, tmp_path, run, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.run_folder.resolve", lambda path: tmp_path / path)
+    arguments = [str(images), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "results/reference/network.keras is missing; it comes with" in capsys.readouterr().err
+    reference = tmp_path / "results" / "reference"
+    reference.mkdir(parents=True)
+    (reference / "network.keras").write_bytes(b"")
+    assert main(arguments) == 0
+    assert "results/reference · CPU" in capsys.readouterr().out
+
+
 def test_overwriting_has_to_be_asked_for(images, tmp_path, run, capsys):
     arguments = [str(images), "--output", str(tmp_path / "out"), "--run", run.path]
     assert main(arguments) == 0
@@ -131,3 +146,16 @@ def test_a_real_network_is_loaded_with_what_its_run_knows(images, tmp_path, caps
     trained = load_trained(run)
     assert trained.known_px == (12, 12)
     assert trained.familiarity.distance(np.zeros((20, 20), np.uint8)) > 1
+
+
+def test_the_reference_network_comes_along_with_what_is_known_of_it():
+    run = RunFolder(REFERENCE)
+    assert run.require("network.keras").stat().st_size < 20e6
+    trained = load_trained(run)
+    assert trained.network.target == "flow"
+    assert trained.known_px != KNOWN_DIAMETERS_PX, "metrics.csv is missing"
+    image, labels = draw_image("small_fluorescent", np.random.Generator(np.random.PCG64(7)))
+    assert trained.familiarity.distance(image) < 2
+    matching = match(labels, trained.network.segment(image))
+    assert matching.count(0.5) > 0.8 * matching.n_true
+    assert matching.n_pred < 1.3 * matching.n_true

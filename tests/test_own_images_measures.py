@@ -141,10 +141,36 @@ def test_nothing_plausible_keeps_the_image_as_it_is():
     assert min(small.scales) == 1
 
 
-def test_the_usual_image_costs_one_trial_of_a_part():
+def test_the_usual_image_costs_one_trial_of_a_part_and_two_small_ones():
     network = Discs(20)
     found = choose_scale(network, np.zeros((3000, 700, 3), np.uint8))
-    assert network.scales == [1] and found.labels is None
+    assert network.scales == [1, 0.5, 0.25] and found.scale == 1 and found.labels is None
+
+
+@pytest.mark.parametrize(("torn_from", "scale"), [(1, 0.5), (0.5, 0.25), (2, 1)])
+def test_torn_nuclei_do_not_pass_for_nuclei_of_a_known_size(torn_from, scale):
+    class Torn:
+        def segment(self, image, *, scale=1.0):
+            labels = np.zeros(image.shape[:2], np.int32)
+            labels[:120, :120] = 1
+            if scale >= torn_from:  # a few pieces of 30 pixels are all that is left
+                labels[:, 31:], labels[31:, :] = 0, 0
+                labels[100:131, :31] = 2
+            return labels
+
+    found = choose_scale(Torn(), IMAGE, known=(10, 150))
+    assert found.scale == scale
+    assert found.diameter_px > 100
+
+
+def test_a_little_more_is_no_reason_to_halve():
+    class Growing(Discs):
+        def segment(self, image, *, scale=1.0):
+            labels = super().segment(image, scale=scale)
+            labels[: self.size, self.size : self.size + 1] = 1 if scale < 1 else 0
+            return labels
+
+    assert choose_scale(Growing(30), IMAGE).scale == 1
 
 
 @pytest.mark.parametrize(("given", "scale"), [(5, 2), (10, 1), (25, 1), (60, 1), (80, 0.75)])

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from helpers.evaluation.comparison import AP_SCORES, compare_published
 from helpers.evaluation.instances import FATES_TRUE, THRESHOLDS, match
 from helpers.evaluation.nuclei_scores import (
     ERRORS,
@@ -24,7 +25,9 @@ from helpers.figures.nuclei import (
     plot_fates,
     plot_nuclei_examples,
     plot_precision_curve,
+    plot_published,
     plot_recall_by_size,
+    plot_sizes,
 )
 
 
@@ -88,6 +91,34 @@ def test_a_plot_goes_into_the_axes_it_is_given(matched):
     assert plot_fates(TRUE, PRED, ax=axes[3]) is axes[3]
 
 
+def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
+    tables = {"1": score_nuclei(matched), "2": score_nuclei(matched[:2])}
+    tables["2"] = pd.concat([tables["2"], tables["1"].iloc[2:]], ignore_index=True)
+    tables["2"].loc[1, "tp_50"] = 0
+    comparison = compare_published(tables, name="reference")
+    ax = plot_published(comparison)
+    row = comparison.iloc[-1]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert list(lines) == [*(f"{name} (published)" for name in PUBLISHED_AP), "reference"]
+    assert lines["reference"].get_xdata().tolist() == list(THRESHOLDS[:9])
+    assert lines["reference"].get_ydata().tolist() == row[list(AP_SCORES)].tolist()
+    intervals, band = ax.collections
+    assert intervals.get_segments()[0][:, 1].tolist() == [row["ap_50_low"], row["ap_50_high"]]
+    edges = band.get_paths()[0].vertices
+    assert {row["ap_50_seed_low"], row["ap_50_seed_high"]} <= set(edges[edges[:, 0] == 0.5, 1])
+    assert ax.get_ylim() == (0, 1)
+    assert ax.get_xlim()[1] < 1
+    assert (ax.get_title(loc="left") + ax.get_title()) == "n = 12 nuclei in 3 images"
+
+
+def test_one_seed_has_no_band(matched):
+    _, ax = plt.subplots()
+    assert plot_published(compare_published({"1": score_nuclei(matched)}), ax) is ax
+    edges = ax.collections[1].get_paths()
+    assert not edges or np.isnan(edges[0].vertices[:, 1]).all()
+    ax.figure.canvas.draw()
+
+
 def test_bars_are_the_errors_of_each_kind_that_has_nuclei(matched):
     ax = plot_error_types(tabulate_errors(score_nuclei(matched)))
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
@@ -115,6 +146,24 @@ def test_recall_stands_at_the_size_of_the_nuclei():
     assert [text.get_text() for text in ax.texts] == ["2", "1", "1"]
     assert legend(ax) == ["IoU from 0.5 on", "IoU from 0.7 on"]
     assert (ax.get_title(loc="left") + ax.get_title()).startswith("n = 4 nuclei")
+    assert ax.get_ylim() == (0, 1)
+
+
+def test_every_way_to_resize_has_a_line_over_the_sizes():
+    rows = [
+        (8, "as_is", 3, 0.4), (8, "found", 3, 0.6), (8, "given", 3, 0.5),
+        (64, "as_is", 2, 0.1), (64, "found", 2, 0.3), (64, "given", 2, 0.2),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["diameter_px", "way", "n_images", "ap_50"])
+    table = table.assign(ap_50_low=table["ap_50"] - 0.1, ap_50_high=table["ap_50"] + 0.1)
+    _, axes = plt.subplots(1, 2)
+    ax = plot_sizes(table, ax=axes[1])
+    assert ax is axes[1]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.4, 0.1], [0.6, 0.3], [0.5, 0.2]]
+    assert ax.lines[1].get_xdata().tolist() == [8, 64]
+    assert [text.get_text() for text in ax.texts] == ["3", "2"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["8", "64"]
+    assert len(legend(ax)) == 3 and "scale found" in legend(ax)[1]
     assert ax.get_ylim() == (0, 1)
 
 

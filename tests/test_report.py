@@ -10,6 +10,12 @@ def test_readme_tables_are_current():
     assert report.fill(text) == text, "run `python -m helpers.series.report`"
 
 
+def test_the_model_card_is_current():
+    card, file = report.describe_card(), report.MODEL_CARD
+    there = file.read_text(encoding="utf-8") if file.exists() else None
+    assert there == card, "run `python -m helpers.series.report`"
+
+
 def test_the_map_names_every_module_once():
     named = [report.PACKAGE / folder / f"{m}.py" for folder in MAP for m in MAP[folder]]
     there = set(report.PACKAGE.rglob("*.py")) - set(report.PACKAGE.rglob("__*__.py"))

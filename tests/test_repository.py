@@ -218,6 +218,21 @@ def test_make_passes_on_only_what_is_given(monkeypatch):
     assert '--parameter epochs "$EPOCHS" --parameter steps_per_epoch "$STEPS"' in given
 
 
+def test_the_reference_network_answers_unless_a_run_is_named():
+    predict = make("-n", "predict", "IMAGES=my images", "OUT=out").stdout
+    assert '"$IMAGES" --output "$OUT"' in predict
+    assert "--run" not in predict
+    assert '--run "$RUN"' in make("-n", "predict", "IMAGES=a", "OUT=b", "RUN=mine").stdout
+    assert "--parameter network" not in make("-n", "start").stdout
+    assert '--parameter network "$RUN"' in make("-n", "start", "RUN=mine").stdout
+
+
+def test_git_keeps_the_reference_network_and_no_other():
+    rules = read_text(".gitignore").splitlines()
+    others = rules.index("/results/**/*.keras")
+    assert rules[others + 1] == "!/results/reference/network.keras"
+
+
 def test_help_lists_every_target():
     targets = re.search(r"^\.PHONY: (.*)$", read_text("Makefile"), re.MULTILINE)[1].split()
     listed = re.findall(r"^  make (\w+)", make().stdout, re.MULTILINE)

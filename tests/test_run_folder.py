@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from helpers.run_folder import MADE_BY, RunFolder
+from helpers.run_folder import MADE_BY, REFERENCE, RunFolder
 
 
 @pytest.fixture
@@ -62,6 +62,15 @@ def test_missing_file_names_the_notebook_that_makes_it(run, name):
     with pytest.raises(FileNotFoundError, match=MADE_BY[name]) as caught:
         run.require(name)
     assert name in str(caught.value)
+
+
+def test_a_missing_reference_network_is_to_be_checked_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.run_folder.resolve", lambda path: tmp_path / path)
+    reference = RunFolder(REFERENCE)
+    with pytest.raises(FileNotFoundError, match=r"git checkout \S*reference/network\.keras"):
+        reference.require("network.keras")
+    with pytest.raises(FileNotFoundError, match="execute notebook '01"):
+        reference.require("split.csv")
 
 
 def test_json_keeps_letters_readable(run):

@@ -139,6 +139,7 @@ def reduced_run(tmp_path_factory):
 def test_the_reduced_series_leaves_a_complete_run(reduced_run):
     pages = sorted(path.stem for path in (reduced_run / "notebooks").glob("*.html"))
     assert pages == [path.stem for path in series.find_notebooks()]
+    assert len((reduced_run / "start_here.csv").read_text().splitlines()) == 1 + 6
     assert (reduced_run / "network.keras").stat().st_size > 1000
     assert len((reduced_run / "history.csv").read_text().splitlines()) == 1 + REDUCED_EPOCHS
     metrics = json.loads((reduced_run / "metrics.json").read_text())

@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
+from helpers.evaluation.comparison import AP_SCORES, ENDS
 from helpers.evaluation.instances import FATES_TRUE, THRESHOLDS, Matching, match
 from helpers.evaluation.nuclei_scores import ERRORS
 from helpers.exploration.kinds import say_kind
@@ -34,6 +36,16 @@ FATE_COLOURS = {
 }
 """Colours from seaborn's colour-blind palette; a fate has the same one in every figure."""
 PUBLISHED_LINES = ("solid", "dashed", "dashdot", "dotted")
+RESIZED = {
+    "as_is": "the image as it is",
+    "found": "it at the scale found",
+    "given": "it with the diameter given",
+}
+"""Ways in which `benchmarks/sizes.py` segments an image, as a reader says them."""
+_SIZE_SCORES = {
+    "ap_50": "average precision at IoU 0.5",
+    "recall_70": "share of nuclei found at IoU 0.7",
+}
 _OUTLINE = len(FATE_COLOURS) + 1
 
 
@@ -66,6 +78,35 @@ def plot_precision_curve(
     ax.set(xlim=(0.48, 0.97), ylim=(0, 1), xticks=np.arange(0.5, 1, 0.1))
     ax.set(xlabel="a nucleus counts from this IoU on", ylabel="average precision TP/(TP+FP+FN)")
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_published(comparison: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw our average precision at IoU .50 to .90 against the published; return the axes.
+
+    `comparison` is as `helpers.evaluation.comparison.compare_published` returns it; methods of
+    which only an average over images is published are left out. Vertical lines are 95 % intervals
+    over fields of view, the band reaches from the lowest to the highest seed.
+    """
+    ax = plt.gca() if ax is None else ax
+    known = comparison.dropna(subset=list(AP_SCORES)).set_index("method")
+    curves = known[list(AP_SCORES)].T.to_dict("list")
+    ours = known[~known["published"]]
+    plot_precision_curve(
+        {name: curves[name] for name in ours.index},
+        {name: values for name, values in curves.items() if name not in ours.index},
+        ax,
+    )
+    limits, palette = THRESHOLDS[: len(AP_SCORES)], sns.color_palette("colorblind")
+    for place, row in enumerate(ours.to_dict("records")):
+        low, high, seed_low, seed_high = (
+            [row[f"{score}_{end}"] for score in AP_SCORES] for end in ENDS
+        )
+        colour = palette[place % len(palette)]
+        ax.vlines(limits, low, high, color=colour, linewidth=1.5, alpha=0.6)
+        ax.fill_between(limits, seed_low, seed_high, color=colour, alpha=0.25, linewidth=0)
+        ax.set_title(f"n = {row['n_nuclei']:,} nuclei in {row['n_images']} images")
+    ax.set(xlim=(0.48, 0.92))
     return ax
 
 
@@ -123,6 +164,42 @@ def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set(ylim=(0, 1), xlabel="diameter of the nucleus (px)", ylabel="share of nuclei found")
     ax.set_title(f"n = {classes['n_nuclei'].sum():,} nuclei, of each class below", pad=16)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None) -> Axes:
+    """Draw how well nuclei are found against the size they were brought to; return the axes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `benchmarks/sizes.py` writes it. A point is a median diameter, the line its 95 %
+        interval over images; the numbers on top are the images of each.
+    score : {"ap_50", "recall_70"}
+        Which of its scores.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the current axes by default.
+    """
+    ax = plt.gca() if ax is None else ax
+    palette = sns.color_palette("colorblind")
+    for place, (way, label) in enumerate(RESIZED.items()):
+        rows = table[table["way"] == way]
+        # Beside each other, so that neither interval hides the others.
+        x, colour = rows["diameter_px"] * 1.03 ** (place - 1), palette[place]
+        low, high = rows[f"{score}_low"], rows[f"{score}_high"]
+        ax.vlines(x, low, high, color=colour, linewidth=1.5, alpha=0.6)
+        ax.plot(x, rows[score], "o-", color=colour, markersize=5, label=label, clip_on=False)
+    sizes = table.drop_duplicates("diameter_px")
+    for x, n_images in zip(sizes["diameter_px"], sizes["n_images"], strict=True):
+        text = {"ha": "center", "fontsize": "x-small", "color": "0.4"}
+        ax.text(x, 1.03, f"{n_images:,}", transform=ax.get_xaxis_transform(), **text)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(sizes["diameter_px"], [f"{x:g}" for x in sizes["diameter_px"]])
+    ax.set(ylim=(0, 1), xlabel="median diameter of the nuclei in the image (px)")
+    ax.set(ylabel=_SIZE_SCORES[score])
+    ax.set_title("n images of each size below", pad=16)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="the network sees")
     return ax
 
 

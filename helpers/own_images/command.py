@@ -10,7 +10,7 @@ import pandas as pd
 from helpers.own_images.files import SUFFIXES, list_images
 from helpers.own_images.folder import FAILED, segment_folder
 from helpers.own_images.outputs import SUMMARY
-from helpers.run_folder import RunFolder
+from helpers.run_folder import REFERENCE, RunFolder
 
 FINE, SOME_FAILED, NOTHING_STARTED, STOPPED = 0, 1, 2, 130
 """Exit codes."""
@@ -90,7 +90,11 @@ def _read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("images", help="folder of the images; subfolders are not entered")
     parser.add_argument("--output", required=True, help="folder for the results")
-    parser.add_argument("--run", required=True, help="whose network, a folder under results/")
+    parser.add_argument(
+        "--run",
+        default=REFERENCE,
+        help=f"whose network, a folder under results/ (default: {REFERENCE}, which comes along)",
+    )
     parser.add_argument("--pattern", default="*", help='names to take, such as "*.tif"')
     parser.add_argument(
         "--diameter", type=float, metavar="PX", help="median diameter of the nuclei, in pixels"

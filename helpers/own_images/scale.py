@@ -16,6 +16,12 @@ KNOWN_SHARE = 0.98
 """Share of a run's test images, by the median diameter of their nuclei, that counts as known."""
 ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0))
 """Scales that are tried, round by round, until one of a round is plausible."""
+GAIN = 1.1
+"""How many times as much nuclei must cover at a smaller scale for it to be taken instead.
+
+Nuclei much larger than a network knows come out torn: the pieces have sizes that it knows, but what
+lies between them is missing. Where nothing is torn, both scales cover about the same.
+"""
 TRIAL_PX = 512
 """Side of the square in the centre that is tried; dozens of nuclei even at 80 pixels each."""
 SPECK = 1 / 16
@@ -80,7 +86,8 @@ def choose_scale(
     end. Without one the network itself is asked, on a square of at most `TRIAL_PX` in the centre:
     if the nuclei that it finds at scale 1 have a known size, 1 is taken. If not, smaller and
     larger scales are tried, and among those at which the nuclei found have a known size the one
-    where they cover most. If there is none, 1 is kept.
+    where they cover most. If there is none, 1 is kept. What is taken gives way to a smaller scale
+    at which the nuclei have a known size too and cover more than `GAIN` times as much.
 
     Parameters
     ----------
@@ -131,6 +138,7 @@ def _scale_found(network: Segmenter, image: NDArray, known: tuple[float, float])
         plausible = [trial for trial in tried if trial.is_plausible(known)]
         if plausible:
             best = max(plausible, key=lambda trial: trial.covered)
+            best = _reduce(network, square, best, known)
             reason = f"found: {best.diameter_px:.1f} px{_say_seen(best)}"
             return _conclude(best, f"{reason}; the network knows {_say_range(known)}", image)
     first = trials[0]
@@ -167,6 +175,22 @@ def drop_specks(areas: NDArray[np.integer]) -> NDArray[np.integer]:
     covered = np.cumsum(areas)
     typical = areas[np.searchsorted(covered, covered[-1] / 2)]
     return areas[areas >= typical * SPECK]
+
+
+def _reduce(network: Segmenter, square: NDArray, best: Trial, known: tuple[float, float]) -> Trial:
+    """Return the trial at a half or a quarter, if that is worth it by `GAIN`, or else `best`.
+
+    A scale above 1 was taken because nuclei are too small at 1, and is kept.
+    """
+    if min(square.shape[:2]) * best.scale <= known[1]:
+        return best  # too small to hold a nucleus that the network does not know
+    smaller = [scale for round_ in ROUNDS for scale in round_ if scale < best.scale <= 1]
+    for scale in smaller:
+        if _fits(square, scale):
+            trial = try_scale(network, square, scale)
+            if trial.is_plausible(known) and trial.covered > GAIN * best.covered:
+                best = trial
+    return best
 
 
 def _conclude(trial: Trial, reason: str, image: NDArray) -> Scale:

@@ -14,14 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.evaluation.comparison import say_interval, say_share
 from helpers.experiment.arms import ARMS, STEPS
 from helpers.experiment.findings import mark_inverted
 from helpers.exploration.kinds import KINDS, say_kind
 from helpers.paths import ROOT
 from helpers.series.parameters import find_notebooks
+from helpers.series.report_reference import REFERENCE_BLOCKS, describe_card
 
 PACKAGE = ROOT / "helpers"
 README = ROOT / "README.md"
+MODEL_CARD = ROOT / "results" / "reference" / "README.md"
 PUBLISHED_RUN = ROOT / "results" / "original"
 DEFAULT_RUN = ROOT / "results" / "default"
 EXPERIMENT = ROOT / "results" / "inversion"
@@ -47,9 +50,12 @@ LAYERS = {
     "training": ("batches", "devices", "loop"),
     "evaluation": (
         "metrics", "masks", "scores", "baseline", "invariance", "instances", "nuclei_scores",
-        "matching", "tuning",
+        "matching", "comparison", "tuning",
     ),
-    "experiment": ("original_arithmetic", "arms", "findings", "trials", "targets"),
+    "experiment": (
+        "original_arithmetic", "arms", "findings", "trials", "targets", "fold_plan", "fold_scores",
+        "folds",
+    ),
     "figures": (
         "common", "data", "audit", "network", "training", "evaluation", "experiment", "maps",
         "nuclei",
@@ -58,7 +64,9 @@ LAYERS = {
         "files", "any_image", "measure", "scale", "judge", "overlays", "outputs", "folder",
         "examples", "trained", "command",
     ),
-    "series": ("session", "parameters", "runner", "refresh", "report"),
+    "series": (
+        "session", "parameters", "runner", "refresh", "model_card", "report_reference", "report",
+    ),
 }  # fmt: skip
 """The package's folders and their modules; a module imports from its own folder or one above."""
 
@@ -142,7 +150,7 @@ def describe_cure() -> str:
     for kind in KINDS:
         if kind in metrics["kinds"]:
             values, same = metrics["kinds"][kind], agreement.loc[kind]
-            alike = (_share(x, 2) if x == x else "" for x in (same["negative"], same["gray"]))
+            alike = (say_share(x, 2) if x == x else "" for x in (same["negative"], same["gray"]))
             lines.append(
                 f"| {say_kind(kind)} | {values['n_images']} ({values['n_fields']}) "
                 f"| {_interval(values['iou'])} | {inverted.sum()[kind]} | {' | '.join(alike)} |"
@@ -174,25 +182,11 @@ def describe_inversion() -> str:
 def _tell_masks(values: pd.DataFrame, kind: str) -> str:
     if kind not in values.index:
         return "not tested"
-    return f"{_share(values['iou'][kind], 2)} · {values['inverted'][kind]:.0%}"
+    return f"{say_share(values['iou'][kind], 2)} · {values['inverted'][kind]:.0%}"
 
 
 def _interval(score: dict[str, float | None]) -> str:
-    low, estimate, high = (score[key] for key in ("low", "estimate", "high"))
-    if low is None:
-        return f"{_share(estimate)} (one field)"
-    return f"{_share(estimate)} ({_share(low)} to {_share(high)})"
-
-
-def _share(value: float, digits: int = 3) -> str:
-    """Return a share of 1 as readers of the field write it.
-
-    Examples
-    --------
-    >>> _share(0.8254), _share(1.0)
-    ('.825', '1.000')
-    """
-    return f"{value:.{digits}f}".removeprefix("0")
+    return say_interval(*(score[key] for key in ("estimate", "low", "high")))
 
 
 def describe_speed() -> str:
@@ -225,6 +219,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cure": describe_cure,
     "inversion": describe_inversion,
     "speed": describe_speed,
+    **REFERENCE_BLOCKS,
 }
 
 
@@ -246,18 +241,25 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Write README.md's tables anew, or with --check only say whether they are current."""
+    """Write README.md's tables and the model card anew; --check only says if they are current."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.series.report", description=main.__doc__
     )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    text = README.read_text(encoding="utf-8")
-    filled = fill(text)
-    if check and filled != text:
-        sys.exit("README.md's tables are not current; run `make readme`")
-    if filled != text:
-        README.write_text(filled, encoding="utf-8")
+    for file, text in make_texts().items():
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            sys.exit(f"{file.relative_to(ROOT)} is not current; run `make readme`")
+        file.write_text(text, encoding="utf-8")
+
+
+def make_texts() -> dict[Path, str]:
+    """Return the text that each file which this module writes should have."""
+    card = describe_card()
+    texts = {README: fill(README.read_text(encoding="utf-8"))}
+    return texts if card is None else texts | {MODEL_CARD: card}
 
 
 if __name__ == "__main__":

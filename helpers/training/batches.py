@@ -108,16 +108,21 @@ class Batches(keras.utils.PyDataset):
         if not self.augment:
             return np.arange(self.n_items)
         rng = np.random.default_rng([self.settings.training.seed, n_pass])
-        if not self.settings.training.balance:
+        if not (self.settings.training.balance or self.settings.training.crowding):
             return rng.permutation(self.n_items)
         share = np.tile(self._shares, self.n_items // len(self.images))
         return rng.choice(self.n_items, self.n_items, p=share / share.sum())
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
-        """How often each image is shown, up to a factor; see `balance` in the settings."""
+        """How often each image is shown, up to a factor: see `balance` and `crowding`."""
+        training = self.settings.training
         kinds = find_kinds(self.images)["kind"]
-        return (kinds.map(kinds.value_counts()) ** -self.settings.training.balance).to_numpy()
+        shares = (kinds.map(kinds.value_counts()) ** -training.balance).to_numpy()
+        if training.crowding:
+            n_nuclei = np.array([len(np.unique(labels[labels > 0])) for labels in self.labels])
+            shares = shares * np.maximum(n_nuclei, 1) ** training.crowding
+        return shares
 
     def _item(self, item: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return one crop of an image, normalised, and the maps of its nuclei."""

@@ -1,0 +1,174 @@
+"""What do a few labelled images of one's own bring? A network as it is, tuned further, and anew.
+
+    python benchmarks/fine_tuning.py --run reference --settings settings/fine_tuning.json \
+        --output results/reference/fine_tuning.csv
+
+The images are samples drawn from seeds that no training has seen: synthetic, and so unlike real
+ones that a network trained on those is abroad there, as it may be with anybody's images. Each
+sample is split by field. All three ways are scored on the same test images:
+
+as_is          the run's network, with the thresholds that it was stored with;
+fine_tuned     trained on from it on the training side (`start_from`, in `make run START_FROM=`),
+               thresholds tuned on the validation side;
+from_scratch   trained from random weights for as many steps on the same images, at the learning
+               rate of the run's own training, since a small one is for a network that knows
+               something; thresholds tuned likewise.
+
+Trainings stay in `--folder`, under the name of the network that they began with: an interrupted
+call is repeated and goes on.
+"""
+
+import argparse
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.data_set import DataSet, read_data_set
+from helpers.data.sample import write_sample
+from helpers.evaluation.instances import average_precision, match
+from helpers.evaluation.metrics import iou
+from helpers.evaluation.tuning import tune_run
+from helpers.exploration.kinds import find_kinds
+from helpers.exploration.splits import SPLIT_NAMES, find_groups, split_by_group
+from helpers.network.archives import read_settings
+from helpers.network.prediction import Network, load_network
+from helpers.paths import resolve
+from helpers.run_folder import RunFolder
+from helpers.settings import Settings, load_settings
+from helpers.training.devices import Device, choose_device
+from helpers.training.loop import fingerprint, train
+
+WAYS = ("as_is", "fine_tuned", "from_scratch")
+SAMPLE_SEEDS = (11, 12, 13)
+"""Seeds of the samples. The embedded one has 0; 1 and 2 chose `settings/quick.json`."""
+THRESHOLDS = (0.5, 0.7, 0.9)
+
+
+def draw_split(folder: Path, seed: int, settings: Settings) -> dict[str, DataSet]:
+    """Return a sample drawn from `seed`, by side: "train", "validation" and "test"."""
+    write_sample(folder / f"sample_{seed}", seed)
+    data = read_data_set(folder / f"sample_{seed}", cache_dir=folder / "cache")
+    sides = split_by_group(
+        find_groups(data.images),
+        test_ratio=settings.training.test_split_ratio,
+        validation_ratio=settings.training.validation_split_ratio,
+        seed=seed,
+        strata=find_kinds(data.images)["kind"],
+    )
+    return {side: data.select(sides == side) for side in SPLIT_NAMES}
+
+
+def make_network(
+    way: str,
+    start: RunFolder,
+    run: RunFolder,
+    settings: Settings,
+    split: dict[str, DataSet],
+    device: Device | None = None,
+) -> Network:
+    """Return the network of one of `WAYS`, trained into `run` unless it is that of `start`."""
+    if way == "as_is":
+        return load_network(start.require("network.keras"))
+    learning, validation = split["train"], split["validation"]
+    if way == "from_scratch":
+        rate = read_settings(start.require("network.keras")).training.learning_rate
+        settings = settings.with_training(learning_rate=rate)
+    train(
+        run,
+        settings,
+        (learning.images, learning.labels),
+        (validation.images, validation.labels),
+        data_key=fingerprint(learning.ids, validation.ids),
+        device=device,
+        start_from=start if way == "fine_tuned" else None,
+    )
+    tune_run(run, validation)
+    return load_network(run.require("network.keras"))
+
+
+def score(network: Network, test: DataSet) -> dict[str, float]:
+    """Return how well a network finds the nuclei of `test`.
+
+    n_images, n_nuclei, then 0 to 1: ap_50, ap_70 and ap_90, pooled over nuclei, and iou, of all
+    nuclei of an image together, in the mean over images.
+    """
+    found = [network.segment(image) for image in test.images]
+    pairs = list(zip(test.labels, found, strict=True))
+    matchings = [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
+    masks = [iou(labels_true > 0, labels_pred > 0) for labels_true, labels_pred in pairs]
+    told = {"n_images": len(test), "n_nuclei": sum(matching.n_true for matching in matchings)}
+    for threshold in THRESHOLDS:
+        told[f"ap_{round(100 * threshold)}"] = average_precision(matchings, threshold)
+    return told | {"iou": float(np.mean(masks))}
+
+
+def measure(
+    start: RunFolder,
+    settings: Settings,
+    folder: Path,
+    seeds: Sequence[int] = SAMPLE_SEEDS,
+    device: Device | None = None,
+) -> pd.DataFrame:
+    """Return the scores of every way on every sample.
+
+    Parameters
+    ----------
+    start : RunFolder
+        A run with a trained network, of the structure and preprocessing of `settings`.
+    settings : Settings
+        How long and how fast is trained, and which shares of a sample are tested on and validated.
+    folder : Path
+        Where the trainings go.
+    seeds : sequence of int
+        Of the samples, their split and the trainings.
+
+    Returns
+    -------
+    DataFrame
+        One row a way and a seed: way, seed, n_train (images on the training side), then the
+        columns of `score`.
+    """
+    name = hashlib.sha256(start.require("network.keras").read_bytes()).hexdigest()[:16]
+    rows = []
+    with tempfile.TemporaryDirectory() as samples:
+        for seed, way in itertools.product(seeds, WAYS):
+            seeded = settings.with_training(seed=seed)
+            split = draw_split(Path(samples), seed, seeded)
+            run = RunFolder(folder / name / f"{way}_{seed}")
+            network = make_network(way, start, run, seeded, split, device)
+            row = {"way": way, "seed": seed, "n_train": len(split["train"])}
+            rows.append(row | score(network, split["test"]))
+            print(rows[-1], flush=True)
+    return pd.DataFrame(rows).round(4)
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default="reference", help="folder under results/ to begin with")
+    parser.add_argument("--settings", default="settings/fine_tuning.json")
+    parser.add_argument("--folder", default="results/quick_fine_tuning", help="for the trainings")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SAMPLE_SEEDS, help="of the samples")
+    parser.add_argument("--output", type=Path, help="CSV file to write")
+    given = parser.parse_args()
+    settings = load_settings(given.settings)
+    device = choose_device(settings)
+    print(device, flush=True)
+    folder = resolve(given.folder)
+    table = measure(RunFolder(given.run), settings, folder, given.seeds, device)
+    print(table.to_string(index=False))
+    if given.output:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(given.output, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The benchmark of fine-tuning: three ways, the same test images, trainings that are kept."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers.network.archives import load_model, save_network
+from helpers.network.unet import build_unet
+from helpers.paths import ROOT
+from helpers.run_folder import RunFolder
+from helpers.settings import generate_settings, load_settings, parse_settings
+from helpers.training.devices import Device
+
+DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
+
+
+@pytest.fixture(scope="module")
+def fine_tuning():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("fine_tuning")
+
+
+def settings_for(**changes):
+    values = generate_settings(1, base_filters=2, input_size=16).model_dump(
+        mode="json", by_alias=True
+    )
+    values["model_structure"]["output_params"]["target"] = "flow"
+    values["training_configuration"]["call_backs_conf"] = {}
+    parameters = values["training_configuration"]["training_parameters"]
+    values["training_configuration"]["training_parameters"] = parameters | changes
+    return parse_settings(json.dumps(values))
+
+
+class Images(SimpleNamespace):
+    """As much of a data set as is asked for: squares that are brighter than the ground."""
+
+    def __init__(self, n, seed):
+        rng = np.random.default_rng(seed)
+        squares = [np.kron(rng.integers(0, 2, (2, 2)), np.ones((8, 8), int)) for _ in range(n)]
+        labels = [np.int32(square * np.arange(1, 17)[:, None].repeat(16, 1)) for square in squares]
+        images = [np.uint8(60 + 120 * square + rng.integers(0, 40, (16, 16))) for square in squares]
+        super().__init__(images=images, labels=labels, ids=[f"{seed}_{k}" for k in range(n)])
+
+    def __len__(self):
+        return len(self.ids)
+
+
+@pytest.fixture
+def start(tmp_path):
+    run, settings = RunFolder(tmp_path / "start"), settings_for(learning_rate=0.01)
+    run.write("network.keras", lambda part: save_network(build_unet(settings), part, settings))
+    return run
+
+
+def test_the_settings_go_on_from_the_reference():
+    ours, theirs = (load_settings(f"settings/{name}.json") for name in ("fine_tuning", "reference"))
+    for part in ("model_structure", "preprocessing", "postprocessing"):
+        assert getattr(ours, part) == getattr(theirs, part), part
+    assert ours.data_set_location == "sample"
+    assert ours.training.learning_rate < theirs.training.learning_rate
+
+
+def test_a_sample_is_split_by_field_and_by_seed(fine_tuning, tmp_path):
+    settings = load_settings("settings/fine_tuning.json")
+    split = fine_tuning.draw_split(tmp_path, 11, settings)
+    ids = [name for side in split.values() for name in side.ids]
+    assert len(ids) == len(set(ids)) == 40
+    assert all(len(side) >= 5 for side in split.values())
+
+
+def test_every_way_is_scored_on_the_same_images(fine_tuning, start, tmp_path, monkeypatch):
+    split = {"train": Images(4, 0), "validation": Images(2, 1), "test": Images(3, 2)}
+    monkeypatch.setattr(fine_tuning, "draw_split", lambda folder, seed, settings: split)
+    settings = settings_for(epoch_num=1, steps_per_epoch=2, batch_size=2, learning_rate=1e-6)
+    folder = tmp_path / "trainings"
+    before = start.file("network.keras").read_bytes()
+    table = fine_tuning.measure(start, settings, folder, seeds=(5,), device=DEVICE)
+
+    assert start.file("network.keras").read_bytes() == before
+    assert table["way"].tolist() == list(fine_tuning.WAYS)
+    assert (table["seed"] == 5).all() and (table["n_train"] == 4).all()
+    assert table["n_nuclei"].nunique() == 1 and (table["n_images"] == 3).all()
+    assert table[["ap_50", "ap_70", "ap_90", "iou"]].stack().between(0, 1).all()
+
+    (runs,) = folder.iterdir()  # named after the network that they began with
+    trained = {run.name: run for run in runs.iterdir()}
+    assert sorted(trained) == ["fine_tuned_5", "from_scratch_5"]
+    first = load_model(start.file("network.keras")).get_weights()
+    tuned, anew = (
+        load_model(trained[name] / "network.keras").get_weights() for name in sorted(trained)
+    )
+    assert max(np.abs(a - b).max() for a, b in zip(tuned, first, strict=True)) < 1e-3
+    assert max(np.abs(a - b).max() for a, b in zip(anew, first, strict=True)) > 1e-2
+    rate = RunFolder(trained["from_scratch_5"]).read_csv("history.csv")["learning_rate"]
+    assert rate.iloc[0] == pytest.approx(0.01)
+
+    def refuse(*args, **options):
+        raise AssertionError("a finished training was trained again")
+
+    monkeypatch.setattr("helpers.training.loop._fit", refuse)
+    again = fine_tuning.measure(start, settings, folder, seeds=(5,), device=DEVICE)
+    assert again.equals(table)

@@ -1,0 +1,103 @@
+"""The benchmark of sizes: which images it takes, how it resizes them, and what it counts."""
+
+import importlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from helpers.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("sizes")
+
+
+class Bright:
+    """A network that finds what is bright, unless its nuclei are wider than it can see."""
+
+    def __init__(self, widest_px=np.inf):
+        self.widest_px, self.scales = widest_px, []
+
+    def segment(self, image, *, scale=1.0):
+        self.scales.append(scale)
+        labels = label(image > 100).astype(np.int32)
+        areas = np.bincount(labels.ravel())
+        too_wide = np.sqrt(areas * 4 / np.pi) * scale > self.widest_px
+        return np.where(too_wide[labels], 0, labels)
+
+
+def draw_discs(side_px=96, radius_px=10):
+    """An image of four bright discs, and their labels."""
+    rows, columns = np.mgrid[:side_px, :side_px] % (side_px // 2) - side_px // 4
+    mask = np.hypot(rows, columns) < radius_px
+    return np.where(mask, 200, 10).astype(np.uint8), label(mask).astype(np.int32)
+
+
+def some_data(*pairs):
+    images, labels = zip(*pairs, strict=True)
+    return SimpleNamespace(images=images, labels=labels, ids=[str(k) for k in range(len(pairs))])
+
+
+def test_the_images_cover_the_range_and_have_nuclei(sizes):
+    diameters_px = [40, np.nan, 8, 30, 20, 10, np.nan]
+    for seed in range(5):
+        drawn = sizes.draw_images(diameters_px, 2, np.random.default_rng(seed))
+        assert drawn[0] in (2, 5, 4) and drawn[1] in (3, 0)
+    again = [sizes.draw_images(diameters_px, 2, np.random.default_rng(3)) for _ in range(2)]
+    assert again[0] == again[1]
+    everything = sizes.draw_images(diameters_px, 99, np.random.default_rng(0))
+    assert everything == [2, 5, 4, 3, 0]
+
+
+@pytest.mark.parametrize("diameter_px", [8, 23, 80])
+def test_nuclei_get_the_diameter_that_is_asked_for(sizes, diameter_px):
+    image, labels = draw_discs()
+    resized, truth = sizes.resize_nuclei(image, labels, diameter_px)
+    assert sizes.measure_diameter(truth) == pytest.approx(diameter_px, rel=0.06)
+    assert resized.shape == truth.shape
+    assert (resized.dtype, truth.dtype) == (image.dtype, labels.dtype)
+    assert np.unique(truth).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_would_be_too_small_or_too_large_is_skipped(sizes):
+    image, labels = draw_discs()
+    assert sizes.resize_nuclei(image, labels, 6) is None
+    assert sizes.resize_nuclei(image, labels, 600) is None
+
+
+def test_equal_scales_are_computed_once(sizes):
+    image, _ = draw_discs()
+    network = Bright()
+    found = sizes.segment_ways(network, image, 20, (10, 60))
+    assert network.scales == [1, 0.5, 0.25]  # the trials saw the whole image
+    assert {way: one.scale for way, one in found.items()} == dict.fromkeys(found, 1)
+    wide = Bright()
+    found = sizes.segment_ways(wide, image, 20, (5, 10))
+    assert [found[way].scale for way in ("as_is", "found", "given")] == [1, 0.5, 0.5]
+    assert wide.scales.count(0.5) == 1
+
+
+def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way(sizes):
+    data = some_data(draw_discs(), draw_discs(radius_px=12), draw_discs(radius_px=16))
+    table = sizes.measure(Bright(widest_px=45), data, (10, 40), diameters_px=(10, 32, 64))
+    assert table["way"].tolist() == ["as_is", "found", "given"] * 3
+    assert table["n_images"].tolist() == [2] * 3 + [3] * 6
+    assert table["n_skipped"].tolist() == [1] * 3 + [0] * 6
+    assert table["n_nuclei"].tolist() == [8] * 3 + [12] * 6
+    small, large = table[table["diameter_px"] == 10], table[table["diameter_px"] == 64]
+    assert (small["ap_50"] == 1).all() and (small["recall_70"] == 1).all()
+    assert large["ap_50"].tolist() == [0, 1, 1]
+    assert large["scale_median"].tolist() == pytest.approx([1, 0.5, 0.625])
+    assert (table["ap_50_low"] <= table["ap_50"]).all()
+    assert (table["ap_50"] <= table["ap_50_high"]).all()
+
+
+def test_a_size_that_no_image_can_take_has_no_row(sizes):
+    table = sizes.measure(Bright(), some_data(draw_discs()), (10, 60), diameters_px=(5, 20))
+    assert table["diameter_px"].unique().tolist() == [20]
+    assert table["ap_50_low"].isna().all()  # one image says nothing about the next
