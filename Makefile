@@ -14,10 +14,12 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Linux's C library gives freed memory back, and every training step asks for it again; kept, a
-# step is faster (benchmarks/memory.py). Other systems ignore these.
+# step is faster. Other systems ignore these. TensorFlow takes oneDNN's convolutions by itself only on
+# some processors; they are faster on others too. Both: benchmarks/environment.py.
 export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TOP_PAD_ ?= 268435456
 export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 # Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
 export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_KINDS TEST_SET LEFT_OUT ARMS SEEDS \

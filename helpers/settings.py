@@ -179,13 +179,15 @@ class Postprocessing(Strict):
 
     `threshold`: a pixel is nucleus from this probability on. `seed_threshold`: with the targets
     "boundary" and "distance", what a nucleus grows from reaches this value. `min_area_px`: smaller
-    nuclei are dropped. `test_time_augmentation`: "flips" answers with the mean over the four
+    nuclei are dropped, and so are those whose pixels have a lower mean probability than
+    `min_confidence`. `test_time_augmentation`: "flips" answers with the mean over the four
     orientations of an image, at four times the cost.
     """
 
     threshold: Inside = 0.5
     seed_threshold: Inside = 0.5
     min_area_px: Annotated[int, Field(ge=0)] = 0
+    min_confidence: Share = 0.0
     test_time_augmentation: Literal["none", "flips"] = "none"
 
 

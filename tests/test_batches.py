@@ -368,6 +368,19 @@ def test_balance_shows_a_rare_kind_as_often_as_it_says(balance, share):
     assert np.mean(shown % 100 >= 90) == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.parametrize(("crowding", "share"), [(0.0, 0.5), (0.5, 0.75), (1.0, 0.9)])
+def test_crowding_shows_an_image_of_nine_nuclei_as_often_as_it_says(crowding, share):
+    images, empty = two_kinds(20, 0)
+    crowded = empty[0].copy()
+    crowded[::7, 0] = 3 * np.arange(1, 11)  # numbers with gaps
+    crowded[63, 0] = 0
+    labels = [crowded if k < 10 else empty[0] for k in range(20)]
+    assert len(np.unique(crowded)) - 1 == 9
+    batches = Batches(images, labels, settings_for(crowding=crowding, steps_per_epoch=600))
+    shown = np.concatenate([batches._items(k) for k in range(len(batches))])
+    assert np.mean(shown % 20 < 10) == pytest.approx(share, abs=0.03)
+
+
 def test_balance_draws_the_same_again():
     images, labels = two_kinds(9, 3)
     one, other = (Batches(images, labels, settings_for(balance=1.0)) for _ in range(2))

@@ -163,6 +163,16 @@ def test_torn_nuclei_do_not_pass_for_nuclei_of_a_known_size(torn_from, scale):
     assert found.diameter_px > 100
 
 
+def test_small_nuclei_that_run_together_when_reduced_are_not_reduced():
+    class Clumping(Discs):
+        def segment(self, image, *, scale=1.0):
+            self.size = 12 if scale == 1 else 20
+            return super().segment(image, scale=scale)
+
+    found = choose_scale(Clumping(0), IMAGE)
+    assert found.scale == 1 and found.diameter_px < 14
+
+
 def test_a_little_more_is_no_reason_to_halve():
     class Growing(Discs):
         def segment(self, image, *, scale=1.0):

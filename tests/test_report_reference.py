@@ -236,13 +236,14 @@ def test_the_card_takes_thresholds_and_size_from_the_network(results):
     assert "nucleus from 0.5" in describe_card(results)
     assert "tuned" not in describe_card(results)
     (results / "reference" / "tuning.csv").touch()
-    tuned = SETTINGS.with_postprocessing(threshold=0.35, min_area_px=20)
+    tuned = SETTINGS.with_postprocessing(threshold=0.35, min_area_px=20, min_confidence=0.8)
     file = results / "reference" / "network.keras"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("nuclei/settings.json", tuned.model_dump_json(by_alias=True))
         archive.writestr("weights", bytes(1_500_000))
     card = describe_card(results)
-    assert "nucleus from 0.35, at least 20 pixels; tuned on validation images |" in card
+    assert "nucleus from 0.35, at least 20 pixels of a mean probability of at least 0.8" in card
+    assert "; tuned on validation images |" in card
     assert ", 1.5 MB |" in card
 
 

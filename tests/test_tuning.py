@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import minimum_filter
 
 from helpers.data.maps import labels_to_maps
 from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing, tune_run
@@ -71,6 +72,24 @@ def test_specks_are_dropped_by_their_area():
     assert tuning.postprocessing.min_area_px == 10
     whole = tuning.table.query("min_area_px == 0")["score"].max()
     assert whole == pytest.approx(2 / 3)
+
+
+def test_doubtful_nuclei_are_dropped_and_smaller_ones_stay():
+    labels = TWO.copy()
+    labels[30:35, 30:35] = 3
+
+    def doubt(maps):
+        maps = maps.copy()
+        inner = minimum_filter(labels, 3) > 0
+        maps[(labels > 0) & ~inner, 0] = 0.65  # of rims it is unsure, so .7 would cut them off
+        maps[25:35, 5:20, 0] = 0.65  # larger than nucleus 3, and as unsure all over
+        return maps
+
+    tuning = tune_postprocessing(Knowing("flow", doubt), Images(labels))
+    assert tuning.table["score"].max() == 1
+    assert tuning.postprocessing.min_confidence == 0.7
+    assert tuning.postprocessing.min_area_px == 0
+    assert (tuning.table.query("min_confidence == 0")["score"] < 1).all()
 
 
 def test_seeds_are_only_tried_where_nuclei_grow_from_them():

@@ -21,8 +21,11 @@ TRIED = {
     "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
 }
 """Values that are tried together."""
-MIN_AREAS_PX = (0, 10, 20, 30, 50)
-"""Values of `min_area_px` that are tried with the best of the others."""
+KEPT = {
+    "min_area_px": (0, 10, 20, 30, 50),
+    "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
+}
+"""Values that are tried together, with the best of the others: which nuclei are kept."""
 MASKS = ("foreground", "interior")
 """Targets of one map, whose threshold is that of the settings."""
 SEEDED = ("boundary", "distance")
@@ -49,9 +52,9 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
     Returns
     -------
     Tuning
-        `table` has a row a choice: threshold, seed_threshold, min_area_px and score, 0 to 1: the
-        average precision, pooled over the images, in the mean over `THRESHOLDS`. Of equal scores
-        the first counts.
+        `table` has a row a choice: threshold, seed_threshold, min_area_px, min_confidence and
+        score, 0 to 1: the average precision, pooled over the images, in the mean over
+        `THRESHOLDS`. Of equal scores the first counts.
 
     Raises
     ------
@@ -63,7 +66,8 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
             "there is no validation image to tune on; raise validation_split_ratio in the settings "
             "file and execute notebook 01 with a new run"
         )
-    before = network.settings.postprocessing.model_copy(update={"min_area_px": MIN_AREAS_PX[0]})
+    none_dropped = {name: values[0] for name, values in KEPT.items()}
+    before = network.settings.postprocessing.model_copy(update=none_dropped)
     images = tqdm(validation.images[:], desc="predicting", unit=" images", leave=False)
     maps = [network.predict_maps(image) for image in images]
     rows = []
@@ -72,10 +76,10 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
         changed = before.model_copy(update=dict(zip(values, choice, strict=True)))
         rows.append(_score(maps, validation, network.target, changed))
     best = max(rows, key=_by_score)
-    for area_px in MIN_AREAS_PX[1:]:
-        changed = best[0].model_copy(update={"min_area_px": area_px})
+    for choice in list(itertools.product(*KEPT.values()))[1:]:
+        changed = best[0].model_copy(update=dict(zip(KEPT, choice, strict=True)))
         rows.append(_score(maps, validation, network.target, changed))
-    names = [*TRIED, "min_area_px"]
+    names = [*TRIED, *KEPT]
     table = [{**choice.model_dump(include=set(names)), "score": score} for choice, score in rows]
     return Tuning(max(rows, key=_by_score)[0], pd.DataFrame(table)[[*names, "score"]])
 
@@ -102,7 +106,7 @@ def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
     """
     network = load_network(run.require("network.keras"))
     if network.target in MASKS or not len(validation):
-        kept = network.settings.postprocessing.model_dump(include={*TRIED, "min_area_px"})
+        kept = network.settings.postprocessing.model_dump(include={*TRIED, *KEPT})
         return pd.DataFrame([kept | {"score": np.nan}])
     tuning = tune_postprocessing(network, validation)
     store_postprocessing(run, tuning.postprocessing)

@@ -20,7 +20,9 @@ GAIN = 1.1
 """How many times as much nuclei must cover at a smaller scale for it to be taken instead.
 
 Nuclei much larger than a network knows come out torn: the pieces have sizes that it knows, but what
-lies between them is missing. Where nothing is torn, both scales cover about the same.
+lies between them is missing. Where nothing is torn, both scales cover about the same; or the
+smaller one covers more because small nuclei become one with what lies around them. Nuclei of a size
+in the lower half of the known range are not torn, so nothing is reduced to get there.
 """
 TRIAL_PX = 512
 """Side of the square in the centre that is tried; dozens of nuclei even at 80 pixels each."""
@@ -87,7 +89,8 @@ def choose_scale(
     if the nuclei that it finds at scale 1 have a known size, 1 is taken. If not, smaller and
     larger scales are tried, and among those at which the nuclei found have a known size the one
     where they cover most. If there is none, 1 is kept. What is taken gives way to a smaller scale
-    at which the nuclei have a known size too and cover more than `GAIN` times as much.
+    if the nuclei may be torn: there they have a known size too and cover more than `GAIN` times as
+    much, and at twice that scale they would be in the upper half of the known sizes.
 
     Parameters
     ----------
@@ -178,17 +181,19 @@ def drop_specks(areas: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def _reduce(network: Segmenter, square: NDArray, best: Trial, known: tuple[float, float]) -> Trial:
-    """Return the trial at a half or a quarter, if that is worth it by `GAIN`, or else `best`.
+    """Return the trial at a half or a quarter, if nuclei look torn at that of `best`; else `best`.
 
     A scale above 1 was taken because nuclei are too small at 1, and is kept.
     """
     if min(square.shape[:2]) * best.scale <= known[1]:
         return best  # too small to hold a nucleus that the network does not know
+    middle = np.sqrt(known[0] * known[1])
     smaller = [scale for round_ in ROUNDS for scale in round_ if scale < best.scale <= 1]
     for scale in smaller:
         if _fits(square, scale):
             trial = try_scale(network, square, scale)
-            if trial.is_plausible(known) and trial.covered > GAIN * best.covered:
+            is_large = 2 * trial.diameter_px * scale >= middle
+            if is_large and trial.is_plausible(known) and trial.covered > GAIN * best.covered:
                 best = trial
     return best
 

@@ -110,9 +110,15 @@ def _tell_network(run: RunFolder, settings: Settings) -> str:
 | input | images of any size, {structure.input_params.channels} channels; normalisation \
 `{before.normalisation}`, polarity `{before.polarity}` |
 | thresholds | nucleus from {after.threshold:g}{_tell_seeds(target, after)}, \
-at least {after.min_area_px} pixels{tuned} |
+at least {after.min_area_px} pixels{_tell_confidence(after)}{tuned} |
 | at prediction | {_tell_augmentation(after)} |
 | seed | {settings.training.seed} |"""
+
+
+def _tell_confidence(chosen: Postprocessing) -> str:
+    if not chosen.min_confidence:
+        return ""
+    return f" of a mean probability of at least {chosen.min_confidence:g}"
 
 
 def _read_postprocessing(run: RunFolder, settings: Settings) -> Postprocessing:

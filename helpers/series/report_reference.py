@@ -30,7 +30,8 @@ REFERENCE = "reference"
 CROSS_VALIDATION = "cross_validation"
 FOLDS_COMMAND = (
     "python -m helpers.experiment.folds --data data/stage1_train.zip "
-    "--settings settings/reference.json --output cross_validation --split {split}"
+    "--settings settings/reference.json --output cross_validation --folds 3 --epochs 12 "
+    "--split {split}"
 )
 SOURCES = {
     "ap": "table 1 of [Schmidt et al. 2018](https://doi.org/10.1007/978-3-030-00934-2_30), pooled; "

@@ -1,14 +1,16 @@
-"""What it is worth to keep freed memory: the same training with and without it, in turns.
+"""What the Makefile's environment is worth: the same training with and without it, in turns.
 
-    python benchmarks/memory.py --output benchmarks/results/memory.json
+    python benchmarks/environment.py --output benchmarks/results/environment.json
 
 A training step frees the memory of the step before and asks for it again. The C library of Linux
-gives large pieces back to the system in between, which must then clear and map them anew. The
-Makefile sets the variables below, which tell it to keep them. Each training is a process of its
-own, because the library reads them at its start.
+gives large pieces back to the system in between, which must then clear and map them anew; told to
+keep them, it does not. And TensorFlow has convolutions of oneDNN, which it takes by itself only
+on processors with certain instructions. Each training is a process of its own, because both are
+read at its start.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -23,8 +25,18 @@ from speed import describe_machine, draw_images, write_report
 
 from helpers.paths import ROOT
 
-KEEP = dict(re.findall(r"export (MALLOC_\w+) \?= (\d+)", (ROOT / "Makefile").read_text()))
-"""The Makefile's: no piece of memory of its own, growth by 256 MiB, nothing given back."""
+EXPORTED = dict(
+    re.findall(
+        r"export (MALLOC_\w+|TF_ENABLE_ONEDNN_OPTS) \?= (\d+)", (ROOT / "Makefile").read_text()
+    )
+)
+"""The Makefile's: no piece of memory of its own, growth by 256 MiB, nothing given back; oneDNN."""
+WAYS = {
+    "bare": {},
+    "memory kept": {name: value for name, value in EXPORTED.items() if name.startswith("MALLOC")},
+    "memory kept, oneDNN": EXPORTED,
+}
+"""Each way of training and the variables that it sets."""
 
 
 def train_once(settings_file: str, steps: int, epochs: int) -> None:
@@ -44,34 +56,42 @@ def train_once(settings_file: str, steps: int, epochs: int) -> None:
 
 
 def measure(settings_file: str, steps: int, rounds: int) -> dict:
-    """Return the seconds of an epoch and the peak memory of both ways, and their ratios."""
+    """Return the seconds of an epoch and the peak memory of every way, and how much faster it is.
+
+    `times_as_fast` is against the way before it: median, lowest and highest of the rounds.
+    """
     given = [sys.executable, __file__, "--settings", settings_file, "--steps", str(steps), "--once"]
-    bare = {name: value for name, value in os.environ.items() if name not in KEEP}
+    bare = {name: value for name, value in os.environ.items() if name not in EXPORTED}
     bare |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
-    found = {"given back": [], "kept": []}
+    found = {way: [] for way in WAYS}
     for _ in range(rounds):
-        for way, environment in (("given back", bare), ("kept", bare | KEEP)):
+        for way, variables in WAYS.items():
             done = subprocess.run(
-                given, env=environment, check=True, capture_output=True, text=True
+                given, env=bare | variables, check=True, capture_output=True, text=True
             )
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
             print(way, found[way][-1], flush=True)
-    pairs = list(zip(found["given back"], found["kept"], strict=True))
-    ratios = [before["seconds"] / after["seconds"] for before, after in pairs]
     return {
         "machine": describe_machine(),
         "settings": settings_file,
         "rounds": found,
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_min": round(min(ratios), 3),
-        "ratio_max": round(max(ratios), 3),
+        "times_as_fast": {
+            later: compare(found[earlier], found[later])
+            for earlier, later in itertools.pairwise(WAYS)
+        },
     }
+
+
+def compare(before: list[dict], after: list[dict]) -> list[float]:
+    """Return the median, lowest and highest ratio of the seconds of two ways, round by round."""
+    ratios = [b["seconds"] / a["seconds"] for b, a in zip(before, after, strict=True)]
+    return [round(pick(ratios), 2) for pick in (statistics.median, min, max)]
 
 
 def main() -> None:
     """Measure, print, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", default="settings/default.json")
+    parser.add_argument("--settings", default="settings/reference.json")
     parser.add_argument("--steps", type=int, default=10, help="batches in an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each way")
     parser.add_argument("--output", type=Path, help="JSON file to write")
