@@ -55,7 +55,7 @@ make predict IMAGES=path/to/images OUT=path/to/results RUN=reference
 ```"""
 
 
-def describe_model(run: RunFolder, folds: pd.DataFrame | None = None) -> str:
+def describe_model(run: RunFolder, folds: pd.DataFrame | None = None, *, extent: str = "") -> str:
     """Return the model card of a trained and tested run, as Markdown.
 
     Parameters
@@ -67,6 +67,8 @@ def describe_model(run: RunFolder, folds: pd.DataFrame | None = None) -> str:
         Summary of a cross-validation with the same settings, in the columns of
         `helpers.evaluation.nuclei_scores.summarise_nuclei`. Without it each kind has the scores of
         the test images, if there are any.
+    extent : str
+        How many folds, and how long each was trained.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def describe_model(run: RunFolder, folds: pd.DataFrame | None = None) -> str:
         _tell_data(run, nuclei),
         LICENCE,
         _tell_training(run, settings),
-        _tell_kinds(run, nuclei, folds),
+        _tell_kinds(run, nuclei, folds, extent),
         _tell_failures(run, nuclei),
         LOADING,
         _tell_remaking(settings),
@@ -193,15 +195,17 @@ def _tell_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
 
 
-def _tell_kinds(run: RunFolder, nuclei: pd.DataFrame, folds: pd.DataFrame | None) -> str:
+def _tell_kinds(
+    run: RunFolder, nuclei: pd.DataFrame, folds: pd.DataFrame | None, extent: str
+) -> str:
     tested = _summarise_test(run, nuclei)
     shown = tested if folds is None else folds
     absent = [say_kind(kind) for kind in KINDS if not (shown["kind"] == kind).any()]
     source = (
         "On the test images"
         if folds is None
-        else "By cross-validation over fields of view, with networks of the same settings that had \
-not\nseen the field that they were asked about"
+        else f"By cross-validation over fields of view ({extent}),\nwith networks of the same \
+settings but for their training's length, which had not seen the field that they\nwere asked about"
     )
     missing = f"\n\nNothing is known about {' and '.join(absent)}." if absent else ""
     test = tested[tested["kind"] == ALL].set_index("score").loc[[*KIND_SCORES, "ap_70", "ap_90"]]

@@ -148,7 +148,9 @@ def describe_card(results: Path = RESULTS) -> str | None:
     if not run.file("metrics.json").exists():
         return None
     grouped = results / CROSS_VALIDATION / "grouped"
-    return describe_model(run, summarise_folds(read_folds(grouped)) if _is_begun(grouped) else None)
+    if not _is_begun(grouped):
+        return describe_model(run)
+    return describe_model(run, summarise_folds(read_folds(grouped)), extent=_tell_folds(grouped))
 
 
 REFERENCE_BLOCKS: dict[str, Callable[[], str]] = {

@@ -1,0 +1,46 @@
+"""The benchmark of what each choice behind the network is worth."""
+
+import importlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers.data.maps import labels_to_maps
+from helpers.paths import ROOT
+from helpers.settings import generate_settings
+
+
+@pytest.fixture(scope="module")
+def postprocessing():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("postprocessing")
+
+
+class Unsure:
+    """Knows the truth, and sees a speck besides, of which it is not sure, unless it may flip."""
+
+    target = "flow"
+
+    def __init__(self):
+        settings = generate_settings(1, base_filters=2, input_size=16)
+        self.settings = settings.with_postprocessing(min_confidence=0.8)
+
+    def predict_maps(self, labels):
+        maps = labels_to_maps(labels, "flow")
+        if self.settings.postprocessing.test_time_augmentation == "none":
+            maps[30:36, 30:36, 0] = 0.6
+        return maps
+
+
+def test_each_choice_is_taken_back_alone(postprocessing):
+    labels = np.zeros((40, 40), np.int32)
+    labels[5:20, 5:20] = 1
+    network, validation = Unsure(), SimpleNamespace(images=[labels], labels=[labels])
+    table = postprocessing.measure(network, validation)
+    found = table.set_index(["flips", "choice"])["ap_50"]
+    assert found["none", "as stored"] == found["none", "nothing dropped by its area"] == 1
+    assert found["none", "nothing dropped by its probability"] == 0.5
+    assert (found["flips"] == 1).all()
+    assert network.settings.postprocessing.test_time_augmentation == "none"  # as it was
