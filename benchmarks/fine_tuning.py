@@ -30,6 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pandas as pd
+from speed import write_table
 
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.data.sample import write_sample
@@ -164,10 +165,7 @@ def main() -> None:
     print(device, flush=True)
     folder = resolve(given.folder)
     table = measure(RunFolder(given.run), settings, folder, given.seeds, device)
-    print(table.to_string(index=False))
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(given.output, index=False)
+    write_table(table, given.output)
 
 
 if __name__ == "__main__":

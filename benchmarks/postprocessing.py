@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from speed import write_table
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet
-from helpers.evaluation.instances import THRESHOLDS, average_precision, match
-from helpers.network.decoding import maps_to_labels
+from helpers.evaluation.instances import THRESHOLDS, average_precision
+from helpers.evaluation.tuning import match_maps
 from helpers.network.prediction import Network, load_network
 from helpers.series.session import start_session
 from helpers.settings import Postprocessing
@@ -56,10 +57,7 @@ def score(
     maps: list[np.ndarray], validation: DataSet, target: str, postprocessing: Postprocessing
 ) -> dict[str, float]:
     """Return the pooled average precision of images whose maps are given."""
-    matchings = [
-        match(labels, maps_to_labels(answer, target, postprocessing))
-        for labels, answer in zip(validation.labels[:], maps, strict=True)
-    ]
+    matchings = match_maps(maps, validation, target, postprocessing)
     found = {threshold: average_precision(matchings, threshold) for threshold in THRESHOLDS}
     told = {f"ap_{round(100 * t)}": found[t] for t in THRESHOLDS if t in (0.5, 0.7, 0.9)}
     n_nuclei = sum(matching.n_true for matching in matchings)
@@ -79,9 +77,7 @@ def main() -> None:
     network = load_network(session.run.require("network.keras"))
     validation = session.read_split(session.read_data(faults="skip"))["validation"]
     table = measure(network, validation).round(4)
-    print(table.to_string(index=False))
-    if given.output:
-        table.to_csv(given.output, index=False)
+    write_table(table, given.output)
 
 
 if __name__ == "__main__":

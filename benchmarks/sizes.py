@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from speed import write_table
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet, read_data_set
@@ -178,10 +179,7 @@ def main() -> None:
         f"{len(drawn)} of {len(data)} images; the network knows {trained.known_px} px", flush=True
     )
     table = measure(trained.network, data.select(drawn), trained.known_px)
-    print(table.to_string(index=False))
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(given.output, index=False)
+    write_table(table, given.output)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import keras
 import numpy as np
+import pandas as pd
 
 from helpers import build_unet, load_settings
 from helpers.network.prediction import Network
@@ -150,6 +151,14 @@ def write_report(report: dict, output: Path | None) -> None:
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def write_table(table: pd.DataFrame, output: Path | None) -> None:
+    """Print the table, and write it as CSV, if a file was named."""
+    print(table.to_string(index=False))
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(output, index=False)
 
 
 def main() -> None:

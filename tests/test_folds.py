@@ -243,13 +243,13 @@ def interrupt(*arguments):
 
 def test_thresholds_come_from_the_validation_side(sample, tmp_path, monkeypatch):
     settings = change_network(TINY, target="distance")
-    tuned_on, tune = [], runs.tune_postprocessing
+    tuned_on, tune = [], runs.tune_network
 
-    def watch(network, validation):
+    def watch(run, network, validation):
         tuned_on.extend(validation.ids)
-        return tune(network, validation)
+        return tune(run, network, validation)
 
-    monkeypatch.setattr(runs, "tune_postprocessing", watch)
+    monkeypatch.setattr(runs, "tune_network", watch)
     plan = make_plan(sample, tmp_path / "run", settings=settings)
     run_folds(plan, DEVICE, only=[3])
     validation = plan.known.loc[plan.sides(3) == "validation", "id"]

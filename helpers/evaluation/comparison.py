@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.evaluation.instances import THRESHOLDS
-from helpers.evaluation.nuclei_scores import PUBLISHED_AP, ratio_interval
+from helpers.evaluation.nuclei_scores import PUBLISHED_AP, ratio_interval, split_score
 from helpers.exploration.kinds import KINDS, say_kind
 
 AP_SCORES = tuple(f"ap_{round(100 * threshold)}" for threshold in THRESHOLDS[:9])
@@ -110,9 +110,9 @@ def _measure_ours(
     for score in (*AP_SCORES, MEAN_AP):
         rng = np.random.default_rng(seed)
         found = ratio_interval(
-            *_parts(together, score), together["group"], rng=rng, n_resamples=n_resamples
+            *split_score(together, score), together["group"], rng=rng, n_resamples=n_resamples
         )
-        each = [_ratio(*_parts(table, score)) for table in seeds]
+        each = [_ratio(*split_score(table, score)) for table in seeds]
         spread = (min(each), max(each)) if len(seeds) > 1 else (np.nan, np.nan)
         row[score] = float(np.mean(each))
         ends = zip(ENDS, (found.low, found.high, *spread), strict=True)
@@ -122,14 +122,6 @@ def _measure_ours(
 
 def _ratio(parts: pd.Series, wholes: pd.Series) -> float:
     return float(parts.sum() / wholes.sum()) if wholes.sum() else np.nan
-
-
-def _parts(table: pd.DataFrame, score: str) -> tuple[pd.Series, pd.Series]:
-    """Return the two columns whose sums make the score."""
-    if score == MEAN_AP:
-        return table["ap_50"], pd.Series(1, table.index)
-    tp = table[score.replace("ap", "tp")]
-    return tp, table["n_true"] + table["n_pred"] - tp
 
 
 def tabulate_published(

@@ -253,7 +253,7 @@ def summarise_nuclei(
     rows = []
     for score in SCORES:
         for kind, chosen in _by_kind(table):
-            parts, wholes = _split_score(chosen, score)
+            parts, wholes = split_score(chosen, score)
             rng = np.random.default_rng(seed)
             found = ratio_interval(parts, wholes, chosen["group"], n_resamples=n_resamples, rng=rng)
             rows.append({"score": score, "kind": kind, **_sizes(chosen), **_ends(found)})
@@ -265,8 +265,8 @@ def _by_kind(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(kind, chosen) for kind, chosen in kinds if len(chosen)] + [(ALL, table)]
 
 
-def _split_score(table: pd.DataFrame, score: str) -> tuple[pd.Series, pd.Series]:
-    """Return the two columns whose sums make the score."""
+def split_score(table: pd.DataFrame, score: str) -> tuple[pd.Series, pd.Series]:
+    """Return the two columns of `score_nuclei` whose sums make the score: part and whole."""
     nuclei = table["n_true"] + table["n_pred"]
     name, _, percent = score.rpartition("_")
     if name == "ap":
@@ -301,7 +301,7 @@ def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for kind, chosen in _by_kind(table):
         for column, threshold in zip(_COLUMNS, THRESHOLDS, strict=True):
-            tp, unions = _split_score(chosen, column.replace("tp", "ap"))
+            tp, unions = split_score(chosen, column.replace("tp", "ap"))
             ap = tp.sum() / unions.sum() if unions.sum() else np.nan
             rows.append({"kind": kind, "threshold": threshold, "ap": ap})
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet
-from helpers.evaluation.instances import THRESHOLDS, average_precision, match
+from helpers.evaluation.instances import THRESHOLDS, Matching, average_precision, match
 from helpers.network.archives import load_model, read_settings, save_network
 from helpers.network.decoding import maps_to_labels
 from helpers.network.prediction import Network, load_network
@@ -91,11 +91,18 @@ def _by_score(row: tuple[Postprocessing, float]) -> float:
 def _score(
     maps: list[NDArray], validation: DataSet, target: str, choice: Postprocessing
 ) -> tuple[Postprocessing, float]:
-    found = [maps_to_labels(each, target, choice) for each in maps]
-    pairs = zip(validation.labels[:], found, strict=True)
-    matchings = [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
+    matchings = match_maps(maps, validation, target, choice)
     scores = [average_precision(matchings, threshold) for threshold in THRESHOLDS]
     return choice, float(np.mean(scores))
+
+
+def match_maps(
+    maps: list[NDArray], data: DataSet, target: str, choice: Postprocessing
+) -> list[Matching]:
+    """Return how the nuclei that one postprocessing makes of each image's maps match the truth."""
+    found = [maps_to_labels(each, target, choice) for each in maps]
+    pairs = zip(data.labels[:], found, strict=True)
+    return [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
 
 
 def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
@@ -108,8 +115,16 @@ def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
     if network.target in MASKS or not len(validation):
         kept = network.settings.postprocessing.model_dump(include={*TRIED, *KEPT})
         return pd.DataFrame([kept | {"score": np.nan}])
+    return tune_network(run, network, validation)
+
+
+def tune_network(run: RunFolder, network: Network, validation: DataSet) -> pd.DataFrame:
+    """Return what each choice was worth; `network`, read from `run`, and its file get the best.
+
+    `tuning.csv` keeps the table.
+    """
     tuning = tune_postprocessing(network, validation)
-    store_postprocessing(run, tuning.postprocessing)
+    network.settings = store_postprocessing(run, tuning.postprocessing)
     run.write_csv("tuning.csv", tuning.table.round(4))
     return tuning.table
 

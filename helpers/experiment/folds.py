@@ -14,7 +14,7 @@ from helpers.data.data_set import DataSet, read_data_set
 from helpers.evaluation.matching import match_data_set
 from helpers.evaluation.metrics import dice, iou
 from helpers.evaluation.nuclei_scores import score_nuclei
-from helpers.evaluation.tuning import MASKS, store_postprocessing, tune_postprocessing
+from helpers.evaluation.tuning import MASKS, tune_network
 from helpers.experiment.fold_plan import (
     SPLITS,
     FoldError,
@@ -99,9 +99,7 @@ def _train(
     )
     network = load_network(run.require("network.keras"), precision=device.precision)
     if len(validation) and network.target not in MASKS:
-        tuning = tune_postprocessing(network, validation)
-        run.write_csv("tuning.csv", tuning.table.round(4))
-        network.settings = store_postprocessing(run, tuning.postprocessing)
+        tune_network(run, network, validation)
     return network, round(float(history["seconds"].sum()), 1)
 
 

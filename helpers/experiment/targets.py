@@ -10,7 +10,7 @@ from helpers.data.data_set import DataSet
 from helpers.data.maps import labels_to_maps
 from helpers.evaluation.matching import match_data_set
 from helpers.evaluation.nuclei_scores import score_nuclei
-from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing
+from helpers.evaluation.tuning import tune_network
 from helpers.network.decoding import maps_to_labels
 from helpers.network.facts import change_network
 from helpers.network.prediction import Network, load_network
@@ -96,7 +96,5 @@ def train_target(
     train(folder, chosen, (taught.images, taught.labels), data_key=key, device=device)
     file = folder.require("network.keras")
     network = load_network(file, precision=device.precision)
-    tuned = tune_postprocessing(network, split["validation"])
-    folder.write_csv("tuning.csv", tuned.table.round(4))
-    network.settings = store_postprocessing(folder, tuned.postprocessing)
+    tune_network(folder, network, split["validation"])
     return network

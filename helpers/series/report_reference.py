@@ -22,11 +22,10 @@ from helpers.evaluation.comparison import (
 from helpers.evaluation.scores import ALL
 from helpers.experiment.fold_scores import RESULT, compare_splits, read_folds, summarise_folds
 from helpers.paths import ROOT
-from helpers.run_folder import RunFolder
+from helpers.run_folder import REFERENCE, RunFolder
 from helpers.series.model_card import REFERENCE_COMMAND, describe_model, to_markdown
 
 RESULTS = ROOT / "results"
-REFERENCE = "reference"
 CROSS_VALIDATION = "cross_validation"
 FOLDS_COMMAND = (
     "python -m helpers.experiment.folds --data data/stage1_train.zip "
