@@ -93,7 +93,8 @@ class TrainingParameters(Strict):
     image as often as another, at 1 every kind as often as another; between, an image of a kind of
     n images has the weight n ** -balance. `crowding` does the same for crowded images: one of n
     nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets the rate
-    fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0.
+    fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and begin anew after
+    each number of epochs in `learning_rate_restarts`; those that are not reached do nothing.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -103,6 +104,7 @@ class TrainingParameters(Strict):
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    learning_rate_restarts: tuple[Annotated[int, Field(ge=1)], ...] = ()
     loss: Literal[
         "binary_crossentropy", "binary_focal_crossentropy", "dice", "binary_crossentropy_dice"
     ] = "binary_crossentropy"
@@ -111,6 +113,22 @@ class TrainingParameters(Strict):
     crowding: Share = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _restarts_follow_each_other(self):
+        restarts = list(self.learning_rate_restarts)
+        if restarts and self.learning_rate_schedule != "cosine":
+            raise ValueError(
+                f"learning_rate_restarts (={restarts}) begin a falling rate anew, but "
+                f'learning_rate_schedule is {self.learning_rate_schedule!r}; set it to "cosine" or '
+                "remove the restarts"
+            )
+        if restarts != sorted(set(restarts)):
+            raise ValueError(
+                f"learning_rate_restarts (={restarts}) must rise, each number of epochs once; "
+                f"write {sorted(set(restarts))}"
+            )
+        return self
 
 
 class TrainingConfiguration(Strict):

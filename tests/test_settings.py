@@ -425,3 +425,21 @@ def test_cosine_and_plateau_cannot_both_set_the_learning_rate():
         parse_settings(json.dumps(values))
     del values["training_configuration"]["call_backs_conf"]["ReduceLROnPlateau"]
     assert parse_settings(json.dumps(values)).training.learning_rate_schedule == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "restarts", "message"),
+    [
+        ("constant", [5], r"restarts \(=\[5\]\).*schedule is 'constant'; set it to \"cosine\""),
+        ("cosine", [9, 5], r"restarts \(=\[9, 5\]\) must rise.*write \[5, 9\]"),
+        ("cosine", [5, 5], r"must rise, each number of epochs once; write \[5\]"),
+        ("cosine", [0], "learning_rate_restarts"),
+    ],
+)
+def test_restarts_that_mean_nothing_are_refused(schedule, restarts, message):
+    values = json.loads(resolve("settings/default.json").read_text(encoding="utf-8"))
+    parameters = values["training_configuration"]["training_parameters"]
+    values["training_configuration"]["call_backs_conf"] = {}
+    parameters |= {"learning_rate_schedule": schedule, "learning_rate_restarts": restarts}
+    with pytest.raises(SettingsError, match=message):
+        parse_settings(json.dumps(values))

@@ -229,6 +229,28 @@ def test_cosine_falls_from_the_rate_to_nearly_nothing(run):
     np.testing.assert_allclose(rates, 0.001 * np.array([1, 0.853553, 0.5, 0.146447]), rtol=1e-4)
 
 
+def test_cosine_begins_anew_at_each_restart_that_is_reached(run):
+    settings = settings_for({}, learning_rate_schedule="cosine")
+    settings = settings.with_training(
+        epoch_num=5, steps_per_epoch=1, learning_rate_restarts=(2, 4, 9)
+    )
+    start(run, settings)
+    rates = run.read_csv("history.csv")["learning_rate"]
+    np.testing.assert_allclose(rates, 0.001 * np.array([1, 0.5, 1, 0.5, 1]), rtol=1e-4)
+
+
+def test_a_finished_training_goes_on_from_a_restart(run, tmp_path):
+    short = settings_for({}, epoch_num=2, learning_rate_schedule="cosine")
+    longer = short.with_training(epoch_num=4, learning_rate_restarts=(2,))
+    start(run, short)
+    in_two_parts = start(run, longer)
+    in_one = start(RunFolder(tmp_path / "in_one"), longer)
+    assert len(in_two_parts) == 4
+    pd.testing.assert_frame_equal(
+        in_two_parts.drop(columns="seconds"), in_one.drop(columns="seconds")
+    )
+
+
 def test_early_stopping_ends_the_run_for_good(run):
     callbacks = {"EarlyStopping": {"patience": 1, "min_delta": 10.0}}
     assert len(start(run, settings_for(callbacks, epoch_num=6))) == 2

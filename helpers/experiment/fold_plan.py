@@ -191,6 +191,9 @@ def _key(settings: Settings, known: pd.DataFrame) -> str:
         "schema_location": True,
         "training_configuration": {"training_parameters": {"precision"}},  # how fast, not what
     }
+    training = settings.training
+    reached = [n for n in training.learning_rate_restarts if n < training.epoch_num]
+    settings = settings.with_training(learning_rate_restarts=reached)  # the others do nothing
     values = settings.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     text = json.dumps(values, sort_keys=True) + known.to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from helpers.data.data_set import DataSet, read_data_set
+from helpers.data.maps import foreground_of
 from helpers.evaluation.matching import match_data_set
 from helpers.evaluation.metrics import dice, iou
 from helpers.evaluation.nuclei_scores import score_nuclei
@@ -25,6 +26,7 @@ from helpers.experiment.fold_plan import (
 )
 from helpers.experiment.fold_scores import RESULT, SCORES, read_folds
 from helpers.exploration.splits import SPLIT_NAMES
+from helpers.network.decoding import maps_to_labels
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import load_settings
@@ -33,6 +35,8 @@ from helpers.training.loop import CHECKPOINT, TrainingError, fingerprint, train
 
 PLAN = "plan.json"
 """In a fold's folder from its start to its end; holds what the fold is made with."""
+MASK_THRESHOLD = 0.5
+"""Of the foreground's scores, the same for all folds: a tuned one would be part of what differs."""
 FINE, NOTHING_STARTED, STOPPED = 0, 2, 130
 """Exit codes."""
 
@@ -120,18 +124,20 @@ def score_fold(
     -------
     DataFrame
         The columns of `score_nuclei`; dice and iou of the foreground, 0 to 1: all pixels of the
-        true nuclei against all pixels of the nuclei found, after postprocessing; and has_sibling,
-        bool: whether the network was taught an image of the same field of view. One that only the
-        thresholds were tuned on does not count.
+        true nuclei against all that are nucleus with a probability of at least `MASK_THRESHOLD`,
+        before any nucleus is made or dropped; and has_sibling, bool: whether the network was taught
+        an image of the same field of view. One that only the thresholds were tuned on does not
+        count.
     """
     test = data.select(sides == "test")
     foreground = {}
 
     def segment(place: int) -> NDArray[np.int32]:
-        found = network.segment(test.images[place])
-        masks = test.labels[place] > 0, found > 0
+        maps = network.predict_maps(test.images[place])
+        mask = foreground_of(maps, network.target) >= MASK_THRESHOLD
+        masks = test.labels[place] > 0, mask
         foreground[test.ids[place]] = {"dice": dice(*masks), "iou": iou(*masks)}
-        return found
+        return maps_to_labels(maps, network.target, network.settings.postprocessing)
 
     table = score_nuclei(match_data_set(segment, test, known))
     fields_taught = known["group"].to_numpy()[sides == "train"]

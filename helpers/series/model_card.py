@@ -175,12 +175,14 @@ def _tell_training(run: RunFolder, settings: Settings) -> str:
     training, trained = settings.training, summarise_training(run)
     size = settings.model_structure.input_params
     steps = f"{training.steps_per_epoch} steps" if training.steps_per_epoch else "all images"
+    restarts = " and ".join(str(each) for each in training.learning_rate_restarts)
+    anew = f", begun anew after {restarts} epochs" if restarts else ""
     return f"""## How it was trained
 
 {trained["epochs"]} epochs of {steps}, {training.batch_size} crops of {size.height} × {size.width} \
 pixels a step: {_tell_duration(trained["seconds"])}.
 {trained["device"]}. Loss `{training.loss}`, Adam with a learning rate of \
-{training.learning_rate:g} ({training.learning_rate_schedule}).
+{training.learning_rate:g} ({training.learning_rate_schedule}{anew}).
 [`history.csv`](history.csv) has every epoch."""
 
 

@@ -30,7 +30,7 @@ from helpers.training.batches import Batches
 from helpers.training.devices import Device, choose_device
 
 CHECKPOINT = "checkpoint.keras"
-MAY_CHANGE = ("epoch_num", "precision")
+MAY_CHANGE = ("epoch_num", "learning_rate_restarts", "precision")
 """Training parameters that may differ when a training goes on: how far, and how fast."""
 REMEMBERED = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
 """What Keras callbacks know from earlier epochs and must get back when a training goes on."""
@@ -290,10 +290,15 @@ class Checkpoint(keras.callbacks.Callback):
 def cosine_rate(settings: Settings, epoch: int) -> float:
     """Return the learning rate of `epoch` (from 0) on half a cosine.
 
-    Loshchilov & Hutter 2017, SGDR, equation 5 without restarts, https://arxiv.org/abs/1608.03983.
+    Loshchilov & Hutter 2017, SGDR, equation 5, https://arxiv.org/abs/1608.03983; the cosines end
+    at `learning_rate_restarts` and with the training.
     """
-    share = epoch / settings.training.epoch_num
-    return settings.training.learning_rate * (1 + math.cos(math.pi * share)) / 2
+    training = settings.training
+    ends = [*training.learning_rate_restarts, training.epoch_num]
+    start = max((end for end in ends if end <= epoch), default=0)
+    end = min(end for end in ends if end > epoch)
+    share = (epoch - start) / (end - start)
+    return training.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
