@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default="reference", help="folder under results/")
     parser.add_argument("--data", default="data/stardist_test.zip", help="never trained on")
-    parser.add_argument("--images", type=int, default=12, help="how many, over all sizes")
+    parser.add_argument("--images", type=int, default=8, help="how many, over all sizes")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the images")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     given = parser.parse_args()

@@ -272,28 +272,43 @@ def test_folds_and_splits_that_there_are_not_are_refused(sample, tmp_path):
 
 
 class Half:
-    """A network that finds the left half of every image, as one nucleus; it counts its calls."""
+    """A network to which the left half is nucleus, faintly; it counts its calls."""
 
+    target = "foreground"
     calls = 0
 
-    def segment(self, image):
+    def __init__(self, **choices):
+        self.settings = TINY.with_postprocessing(**choices)
+
+    def predict_maps(self, image):
         self.calls += 1
-        labels = np.zeros(image.shape[:2], np.int32)
-        labels[:, : image.shape[1] // 2] = 1
-        return labels
+        maps = np.zeros((*image.shape[:2], 1), np.float32)
+        maps[:, : image.shape[1] // 2] = 0.6
+        return maps
 
 
-def test_an_image_is_segmented_once_and_its_foreground_compared(sample):
+def test_each_image_is_asked_about_once_and_its_foreground_compared(sample):
     data, known = sample
     sides = np.array(["test", "train", "validation", "test"] + ["train"] * (len(data) - 4))
     network = Half()
     table = score_fold(network, data, known, sides)
     assert network.calls == len(table) == 2
     assert table["id"].tolist() == [data.ids[0], data.ids[3]]
-    truth = data.labels[3] > 0
-    assert table["dice"].iloc[1] == dice(truth, Half().segment(truth) > 0)
+    assert table["n_pred"].tolist() == [1, 1]
+    masks = data.labels[3] > 0, network.predict_maps(data.images[3])[..., 0] > 0
+    assert table["dice"].iloc[1] == dice(*masks)
     taught = known["group"][sides == "train"]
     assert table["has_sibling"].tolist() == known["group"].iloc[[0, 3]].isin(taught).tolist()
+
+
+@pytest.mark.parametrize("choices", [{"min_confidence": 0.9}, {"threshold": 0.7}])
+def test_what_postprocessing_drops_counts_for_the_nuclei_alone(sample, choices):
+    data, known = sample
+    sides = np.array(["test"] + ["train"] * (len(data) - 1))
+    table = score_fold(Half(**choices), data, known, sides)
+    kept = score_fold(Half(), data, known, sides)
+    assert (table["n_pred"].item(), kept["n_pred"].item()) == (0, 1)
+    assert table["dice"].item() == kept["dice"].item()
 
 
 # ---------------------------------------------------------------- known answers

@@ -183,10 +183,10 @@ def test_a_little_more_is_no_reason_to_halve():
     assert choose_scale(Growing(30), IMAGE).scale == 1
 
 
-@pytest.mark.parametrize(("given", "scale"), [(5, 2), (10, 1), (25, 1), (60, 1), (80, 0.75)])
-def test_a_given_diameter_is_brought_to_the_nearest_end(given, scale):
+@pytest.mark.parametrize(("given", "scale"), [(5, 4), (10, 1), (25, 1), (40, 1), (80, 0.25)])
+def test_a_given_diameter_outside_the_known_is_brought_to_their_middle(given, scale):
     network = Discs(20)
-    found = choose_scale(network, IMAGE, diameter_px=given, known=(10, 60))
+    found = choose_scale(network, IMAGE, diameter_px=given, known=(10, 40))
     assert (found.scale, found.diameter_px, network.scales) == (scale, given, [])
 
 

@@ -77,7 +77,7 @@ def test_equal_scales_are_computed_once(sizes):
     assert network.scales == [1, 0.5, 0.25]  # the trials saw the whole image
     assert {way: one.scale for way, one in found.items()} == dict.fromkeys(found, 1)
     wide = Bright()
-    found = sizes.segment_ways(wide, image, 20, (5, 10))
+    found = sizes.segment_ways(wide, image, 14.142, (5, 10))
     assert [found[way].scale for way in ("as_is", "found", "given")] == [1, 0.5, 0.5]
     assert wide.scales.count(0.5) == 1
 

@@ -84,13 +84,14 @@ def choose_scale(
 ) -> Scale:
     """Return by which factor to resize an image before the network sees it.
 
-    With a given diameter: 1 inside the known range, else the factor that brings it to the nearer
-    end. Without one the network itself is asked, on a square of at most `TRIAL_PX` in the centre:
-    if the nuclei that it finds at scale 1 have a known size, 1 is taken. If not, smaller and
-    larger scales are tried, and among those at which the nuclei found have a known size the one
-    where they cover most. If there is none, 1 is kept. What is taken gives way to a smaller scale
-    if the nuclei may be torn: there they have a known size too and cover more than `GAIN` times as
-    much, and at twice that scale they would be in the upper half of the known sizes.
+    With a given diameter: 1 inside the known range, else the factor that brings it to the range's
+    geometric middle, as the network is weaker at its ends. Without one the network itself is asked,
+    on a square of at most `TRIAL_PX` in the centre: if the nuclei that it finds at scale 1 have a
+    known size, 1 is taken. If not, smaller and larger scales are tried, and among those at which
+    the nuclei found have a known size the one where they cover most. If there is none, 1 is kept.
+    What is taken gives way to a smaller scale if the nuclei may be torn: there they have a known
+    size too and cover more than `GAIN` times as much, and at twice that scale they would be in the
+    upper half of the known sizes.
 
     Parameters
     ----------
@@ -122,14 +123,19 @@ def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
 
 
 def _scale_given(diameter_px: float, known: tuple[float, float]) -> Scale:
-    target = float(np.clip(diameter_px, *known))
-    scale = round(target / diameter_px, 4)
     place = f"the network knows {_say_range(known)}"
-    if scale == 1:
+    if known[0] <= diameter_px <= known[1]:
         return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}")
+    target = _middle(known)
     return Scale(
-        scale, diameter_px, f"given: {diameter_px:g} px, brought to {target:g} px; {place}"
+        round(target / diameter_px, 4),
+        diameter_px,
+        f"given: {diameter_px:g} px, brought to {target:.1f} px; {place}",
     )
+
+
+def _middle(known: tuple[float, float]) -> float:
+    return float(np.sqrt(known[0] * known[1]))
 
 
 def _scale_found(network: Segmenter, image: NDArray, known: tuple[float, float]) -> Scale:
@@ -187,12 +193,11 @@ def _reduce(network: Segmenter, square: NDArray, best: Trial, known: tuple[float
     """
     if min(square.shape[:2]) * best.scale <= known[1]:
         return best  # too small to hold a nucleus that the network does not know
-    middle = np.sqrt(known[0] * known[1])
     smaller = [scale for round_ in ROUNDS for scale in round_ if scale < best.scale <= 1]
     for scale in smaller:
         if _fits(square, scale):
             trial = try_scale(network, square, scale)
-            is_large = 2 * trial.diameter_px * scale >= middle
+            is_large = 2 * trial.diameter_px * scale >= _middle(known)
             if is_large and trial.is_plausible(known) and trial.covered > GAIN * best.covered:
                 best = trial
     return best
