@@ -1,4 +1,4 @@
-"""What each choice behind the network is worth on validation images: flips, and dropped nuclei.
+"""What each choice behind the network is worth on validation images: looks, and dropped nuclei.
 
     python benchmarks/postprocessing.py --output results/reference/postprocessing.csv
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from helpers.data.data_set import DataSet
 from helpers.evaluation.instances import THRESHOLDS, average_precision
 from helpers.evaluation.tuning import match_maps
-from helpers.network.prediction import Network, load_network
+from helpers.network.prediction import LOOKS, Network, load_network
 from helpers.series.session import start_session
 from helpers.settings import Postprocessing
 
@@ -34,21 +34,21 @@ TAKEN_BACK = {
 def measure(network: Network, validation: DataSet) -> pd.DataFrame:
     """Return the scores of the validation images with and without each choice.
 
-    Columns: flips (none, flips), choice (of `TAKEN_BACK`), n_images, n_nuclei, ap_50, ap_70, ap_90
+    Columns: looks (of `LOOKS`), choice (of `TAKEN_BACK`), n_images, n_nuclei, ap_50, ap_70, ap_90
     and ap (mean over `THRESHOLDS`), pooled over nuclei, 0 to 1; seconds, of the prediction alone.
     """
     stored = network.settings
     rows = []
-    for flips in ("none", "flips"):
-        network.settings = stored.with_postprocessing(test_time_augmentation=flips)
+    for looks in LOOKS:
+        network.settings = stored.with_postprocessing(test_time_augmentation=looks)
         started = time.perf_counter()
-        images = tqdm(validation.images[:], desc=f"predicting, {flips}", leave=False)
+        images = tqdm(validation.images[:], desc=f"predicting, {looks}", leave=False)
         maps = [network.predict_maps(image) for image in images]
         seconds = round(time.perf_counter() - started, 1)
         for choice, changed in TAKEN_BACK.items():
             postprocessing = stored.postprocessing.model_copy(update=changed)
             scores = score(maps, validation, network.target, postprocessing)
-            rows.append({"flips": flips, "choice": choice, **scores, "seconds": seconds})
+            rows.append({"looks": looks, "choice": choice, **scores, "seconds": seconds})
     network.settings = stored
     return pd.DataFrame(rows)
 

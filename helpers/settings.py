@@ -199,14 +199,15 @@ class Postprocessing(Strict):
     "boundary" and "distance", what a nucleus grows from reaches this value. `min_area_px`: smaller
     nuclei are dropped, and so are those whose pixels have a lower mean probability than
     `min_confidence`. `test_time_augmentation`: "flips" answers with the mean over the four
-    orientations of an image, at four times the cost.
+    orientations of an image, at 4 times the cost; "scales" with that of the image as it is and of
+    its mirror image at 1.5 times the size, at 3.25 times the cost.
     """
 
     threshold: Inside = 0.5
     seed_threshold: Inside = 0.5
     min_area_px: Annotated[int, Field(ge=0)] = 0
     min_confidence: Share = 0.0
-    test_time_augmentation: Literal["none", "flips"] = "none"
+    test_time_augmentation: Literal["none", "flips", "scales"] = "none"
 
 
 class Settings(Strict):

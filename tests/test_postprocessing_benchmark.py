@@ -39,8 +39,8 @@ def test_each_choice_is_taken_back_alone(postprocessing):
     labels[5:20, 5:20] = 1
     network, validation = Unsure(), SimpleNamespace(images=[labels], labels=[labels])
     table = postprocessing.measure(network, validation)
-    found = table.set_index(["flips", "choice"])["ap_50"]
+    found = table.set_index(["looks", "choice"])["ap_50"]
     assert found["none", "as stored"] == found["none", "nothing dropped by its area"] == 1
     assert found["none", "nothing dropped by its probability"] == 0.5
-    assert (found["flips"] == 1).all()
+    assert (found[["flips", "scales"]] == 1).all()
     assert network.settings.postprocessing.test_time_augmentation == "none"  # as it was

@@ -10,7 +10,7 @@ from helpers.network import prediction
 from helpers.network.archives import load_model, read_settings, read_state, save_network
 from helpers.network.decoding import maps_to_labels
 from helpers.network.prediction import Network, load_network, tiles
-from helpers.network.preprocessing import network_input
+from helpers.network.preprocessing import network_input, rescale
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
 
@@ -194,16 +194,16 @@ def test_maps_have_the_images_size_and_the_targets_channels(of_target, shape):
     assert ((expected >= 0) & (expected <= 1)).all()
 
 
-def with_flips(network):
-    """The same network that answers with the mean over four orientations."""
-    settings = network.settings.with_postprocessing(test_time_augmentation="flips")
+def with_looks(network, looks):
+    """The same network that answers with the mean over several looks."""
+    settings = network.settings.with_postprocessing(test_time_augmentation=looks)
     return Network(network.model, settings)
 
 
 @pytest.mark.parametrize("way", [(1, -1), (-1, 1), (-1, -1)])
 @pytest.mark.parametrize("shape", [(32, 16), (17, 30, 3)])
 def test_with_flips_a_mirrored_image_has_the_mirrored_answer(of_target, way, shape):
-    network, image = with_flips(of_target), image_of(*shape)
+    network, image = with_looks(of_target, "flips"), image_of(*shape)
     down, right = way
     maps = network.predict_maps(image)
     mirrored = network.predict_maps(image[::down, ::right])
@@ -220,9 +220,21 @@ def test_flips_are_the_mean_of_four_answers_by_hand(of_target):
         for down in (1, -1)
         for right in (1, -1)
     ]
-    found = with_flips(of_target).predict_maps(image)
+    found = with_looks(of_target, "flips").predict_maps(image)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.mean(answers, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 20), (1, 1), (17, 30, 3)])
+def test_scales_are_the_mean_of_two_answers_by_hand(of_target, shape):
+    image = image_of(*shape).astype(np.float32) / 255
+    enlarged = rescale(image, tuple(round(1.5 * px) for px in shape[:2]))
+    mirrored = flip_maps(of_target.predict_maps(enlarged[:, ::-1]), of_target.target, 1, -1)
+    expected = (of_target.predict_maps(image) + rescale(mirrored, shape[:2])) / 2
+    found = with_looks(of_target, "scales").predict_maps(image)
+    assert found.dtype == np.float32
+    assert found.shape == (*shape[:2], len(CHANNELS[of_target.target]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 # ---------------------------------------------------------------- nuclei

@@ -107,6 +107,7 @@ NEW_KEYS = [
     ),
     ("postprocessing", {"threshold": 0.35, "seed_threshold": 0.7, "min_area_px": 20}),
     ("postprocessing", {"test_time_augmentation": "flips"}),
+    ("postprocessing", {"test_time_augmentation": "scales"}),
 ]
 
 

@@ -138,9 +138,11 @@ def _tell_seeds(target: str, after: Postprocessing) -> str:
 
 
 def _tell_augmentation(after: Postprocessing) -> str:
-    if after.test_time_augmentation == "none":
-        return "every image once"
-    return "the mean over four orientations of the image"
+    return {
+        "none": "every image once",
+        "flips": "the mean over four orientations of the image",
+        "scales": "the mean over the image as it is and its mirror image at 1.5 times the size",
+    }[after.test_time_augmentation]
 
 
 def _tell_data(run: RunFolder, nuclei: pd.DataFrame) -> str:

@@ -326,7 +326,8 @@ def _line(row: dict[str, float], n_epochs: int) -> str:
 def _check_same(run, settings, saved_settings, data_key, saved_key):
     def essence(which: Settings) -> str:
         values = which.model_dump(mode="json")
-        values.pop("schema_location"), values.pop("data_set_location")
+        for name in ("schema_location", "data_set_location", "postprocessing"):
+            values.pop(name)
         values["training_configuration"].pop("enable_training")
         for name in MAY_CHANGE:
             values["training_configuration"]["training_parameters"].pop(name)
