@@ -251,6 +251,14 @@ def test_a_finished_training_goes_on_from_a_restart(run, tmp_path):
     )
 
 
+def test_other_postprocessing_is_no_other_training(run):
+    settings = settings_for(epoch_num=1)
+    history = start(run, settings)
+    again = start(run, settings.with_postprocessing(threshold=0.3))
+    pd.testing.assert_frame_equal(again, history)
+    assert read_settings(run.file("network.keras")).postprocessing.threshold == 0.3
+
+
 def test_early_stopping_ends_the_run_for_good(run):
     callbacks = {"EarlyStopping": {"patience": 1, "min_delta": 10.0}}
     assert len(start(run, settings_for(callbacks, epoch_num=6))) == 2
