@@ -220,6 +220,17 @@ def test_precision_and_the_place_of_the_data_may_change(sample, tmp_path):
     assert make_plan(sample, tmp_path, settings=moved).key == key
 
 
+def test_restarts_count_only_where_a_fold_reaches_them(sample, tmp_path):
+    values = json.loads(TINY.model_dump_json(by_alias=True))
+    values["training_configuration"]["call_backs_conf"] = {}
+    alone = parse_settings(json.dumps(values))
+    falling = alone.with_training(epoch_num=4, learning_rate_schedule="cosine")
+    late, early = (falling.with_training(learning_rate_restarts=[n]) for n in (4, 2))
+    key = make_plan(sample, tmp_path, settings=falling).key
+    assert make_plan(sample, tmp_path, settings=late).key == key
+    assert make_plan(sample, tmp_path, settings=early).key != key
+
+
 def test_an_interrupted_fold_goes_on_and_others_are_refused_meanwhile(
     sample, tmp_path, monkeypatch
 ):
