@@ -4,8 +4,13 @@
         --output results/reference/fine_tuning.csv
 
 The images are samples drawn from seeds that no training has seen: synthetic, and so unlike real
-ones that a network trained on those is abroad there, as it may be with anybody's images. Each
-sample is split by field. All three ways are scored on the same test images:
+ones that a network trained on those is abroad there, as it may be with anybody's images. With
+
+        --data data/stage1_train.zip --output results/reference/fine_tuning_real.csv
+
+they are real ones: those of the run's data set that it kept out of its training, so from other
+fields of view, though mostly of kinds that it knows. As many are taught as a sample teaches. Either
+is split by field. All three ways are scored on the same test images:
 
 as_is          the run's network, with the thresholds that it was stored with;
 fine_tuned     trained on from it on the training side (`start_from`, in `make run START_FROM=`),
@@ -23,7 +28,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -50,10 +55,16 @@ from helpers.training.loop import fingerprint, train
 WAYS = ("as_is", "fine_tuned", "from_scratch")
 SAMPLE_SEEDS = (11, 12, 13)
 """Seeds of the samples. The embedded one has 0; 1 and 2 chose `settings/quick.json`."""
+N_TAUGHT = 19
+"""Real images on the training side; a sample has as many there."""
+SEEN = ("train", "validation")
+"""Sides of a run's split whose images it has learned from."""
 THRESHOLDS = (0.5, 0.7, 0.9)
 
+Split = dict[str, DataSet]
 
-def draw_split(folder: Path, seed: int, settings: Settings) -> dict[str, DataSet]:
+
+def draw_split(folder: Path, seed: int, settings: Settings) -> Split:
     """Return a sample drawn from `seed`, by side: "train", "validation" and "test"."""
     write_sample(folder / f"sample_{seed}", seed)
     data = read_data_set(folder / f"sample_{seed}", cache_dir=folder / "cache")
@@ -67,12 +78,30 @@ def draw_split(folder: Path, seed: int, settings: Settings) -> dict[str, DataSet
     return {side: data.select(sides == side) for side in SPLIT_NAMES}
 
 
+def split_unseen(data: DataSet, known: pd.DataFrame, seed: int, settings: Settings) -> Split:
+    """Return the labelled images that a run has not learned from, by side, `N_TAUGHT` to teach.
+
+    `known` is the run's `split.csv`: id, kind, group and split of each of them.
+    """
+    known = known[~known["split"].isin(SEEN)]
+    sides = split_by_group(
+        known["group"].to_numpy(),
+        test_ratio=settings.training.test_split_ratio,
+        validation_ratio=settings.training.validation_split_ratio,
+        seed=seed,
+        strata=known["kind"],
+    )
+    chosen = {side: known.loc[sides == side, "id"] for side in SPLIT_NAMES}
+    chosen["train"] = chosen["train"].sample(N_TAUGHT, random_state=seed)
+    return {side: data.select(np.isin(data.ids, ids)) for side, ids in chosen.items()}
+
+
 def make_network(
     way: str,
     start: RunFolder,
     run: RunFolder,
     settings: Settings,
-    split: dict[str, DataSet],
+    split: Split,
     device: Device | None = None,
 ) -> Network:
     """Return the network of one of `WAYS`, trained into `run` unless it is that of `start`."""
@@ -115,21 +144,21 @@ def measure(
     start: RunFolder,
     settings: Settings,
     folder: Path,
-    seeds: Sequence[int] = SAMPLE_SEEDS,
+    splits: Mapping[int, Split],
     device: Device | None = None,
 ) -> pd.DataFrame:
-    """Return the scores of every way on every sample.
+    """Return the scores of every way on every split.
 
     Parameters
     ----------
     start : RunFolder
         A run with a trained network, of the structure and preprocessing of `settings`.
     settings : Settings
-        How long and how fast is trained, and which shares of a sample are tested on and validated.
+        How long and how fast is trained.
     folder : Path
         Where the trainings go.
-    seeds : sequence of int
-        Of the samples, their split and the trainings.
+    splits : mapping of int to dict
+        By seed, which is also that of the trainings: the images by side.
 
     Returns
     -------
@@ -139,15 +168,12 @@ def measure(
     """
     name = hashlib.sha256(start.require("network.keras").read_bytes()).hexdigest()[:16]
     rows = []
-    with tempfile.TemporaryDirectory() as samples:
-        for seed, way in itertools.product(seeds, WAYS):
-            seeded = settings.with_training(seed=seed)
-            split = draw_split(Path(samples), seed, seeded)
-            run = RunFolder(folder / name / f"{way}_{seed}")
-            network = make_network(way, start, run, seeded, split, device)
-            row = {"way": way, "seed": seed, "n_train": len(split["train"])}
-            rows.append(row | score(network, split["test"]))
-            print(rows[-1], flush=True)
+    for (seed, split), way in itertools.product(splits.items(), WAYS):
+        run = RunFolder(folder / name / f"{way}_{seed}")
+        network = make_network(way, start, run, settings.with_training(seed=seed), split, device)
+        row = {"way": way, "seed": seed, "n_train": len(split["train"])}
+        rows.append(row | score(network, split["test"]))
+        print(rows[-1], flush=True)
     return pd.DataFrame(rows).round(4)
 
 
@@ -156,15 +182,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default="reference", help="folder under results/ to begin with")
     parser.add_argument("--settings", default="settings/fine_tuning.json")
+    parser.add_argument("--data", help="the run's data set, instead of drawn samples")
     parser.add_argument("--folder", default="results/quick_fine_tuning", help="for the trainings")
     parser.add_argument("--seeds", type=int, nargs="+", default=SAMPLE_SEEDS, help="of the samples")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     given = parser.parse_args()
-    settings = load_settings(given.settings)
+    settings, start = load_settings(given.settings), RunFolder(given.run)
     device = choose_device(settings)
     print(device, flush=True)
     folder = resolve(given.folder)
-    table = measure(RunFolder(given.run), settings, folder, given.seeds, device)
+    with tempfile.TemporaryDirectory() as samples:
+        if given.data is None:
+            splits = {seed: draw_split(Path(samples), seed, settings) for seed in given.seeds}
+        else:
+            folder /= "real"
+            data = read_data_set(given.data, faults="skip").labelled
+            known = start.read_csv("split.csv", dtype={"id": str})
+            splits = {seed: split_unseen(data, known, seed, settings) for seed in given.seeds}
+        table = measure(start, settings, folder, splits, device)
     write_table(table, given.output)
 
 

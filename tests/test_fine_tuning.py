@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.network.archives import load_model, save_network
@@ -49,6 +50,16 @@ class Images(SimpleNamespace):
         return len(self.ids)
 
 
+class Chosen(SimpleNamespace):
+    """As much of a data set as a split asks for: its ids."""
+
+    def __init__(self, ids):
+        super().__init__(ids=list(ids))
+
+    def select(self, wanted):
+        return Chosen(np.array(self.ids)[wanted])
+
+
 @pytest.fixture
 def start(tmp_path):
     run, settings = RunFolder(tmp_path / "start"), settings_for(learning_rate=0.01)
@@ -72,13 +83,29 @@ def test_a_sample_is_split_by_field_and_by_seed(fine_tuning, tmp_path):
     assert all(len(side) >= 5 for side in split.values())
 
 
+def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from(fine_tuning):
+    settings = load_settings("settings/fine_tuning.json")
+    groups = np.arange(120) // 2  # two images a field
+    sides = np.array(["train", "validation", "test", "left out"])[groups % 4]
+    ids = [f"image {k}" for k in range(120)]
+    known = pd.DataFrame({"id": ids, "kind": "purple_tissue", "group": groups, "split": sides})
+    data = Chosen(ids)
+    split = fine_tuning.split_unseen(data, known, 11, settings)
+    table = known.set_index("id").loc[[name for side in split.values() for name in side.ids]]
+    assert set(table["split"]) == {"test", "left out"}
+    assert table.index.is_unique and len(split["train"].ids) == fine_tuning.N_TAUGHT
+    fields = [set(known.set_index("id").loc[side.ids, "group"]) for side in split.values()]
+    assert all(fields) and len(set.union(*fields)) == sum(map(len, fields))
+    other = fine_tuning.split_unseen(data, known, 12, settings)
+    assert other["test"].ids != split["test"].ids
+
+
 def test_every_way_is_scored_on_the_same_images(fine_tuning, start, tmp_path, monkeypatch):
     split = {"train": Images(4, 0), "validation": Images(2, 1), "test": Images(3, 2)}
-    monkeypatch.setattr(fine_tuning, "draw_split", lambda folder, seed, settings: split)
     settings = settings_for(epoch_num=1, steps_per_epoch=2, batch_size=2, learning_rate=1e-6)
     folder = tmp_path / "trainings"
     before = start.file("network.keras").read_bytes()
-    table = fine_tuning.measure(start, settings, folder, seeds=(5,), device=DEVICE)
+    table = fine_tuning.measure(start, settings, folder, {5: split}, device=DEVICE)
 
     assert start.file("network.keras").read_bytes() == before
     assert table["way"].tolist() == list(fine_tuning.WAYS)
@@ -102,5 +129,5 @@ def test_every_way_is_scored_on_the_same_images(fine_tuning, start, tmp_path, mo
         raise AssertionError("a finished training was trained again")
 
     monkeypatch.setattr("helpers.training.loop._fit", refuse)
-    again = fine_tuning.measure(start, settings, folder, seeds=(5,), device=DEVICE)
+    again = fine_tuning.measure(start, settings, folder, {5: split}, device=DEVICE)
     assert again.equals(table)
