@@ -5,6 +5,7 @@ over fields of view and, where several networks were trained, the range of their
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 from helpers.evaluation.instances import THRESHOLDS
 from helpers.evaluation.nuclei_scores import PUBLISHED_AP, ratio_interval, split_score
 from helpers.exploration.kinds import KINDS, say_kind
+from helpers.paths import resolve
+from helpers.run_folder import REFERENCE
 
 AP_SCORES = tuple(f"ap_{round(100 * threshold)}" for threshold in THRESHOLDS[:9])
 """Average precision, pooled over the nuclei of all images, at IoU .50, .55, ... .90."""
@@ -78,6 +81,19 @@ def compare_published(
     columns = [*rows[-1]]
     counts = dict.fromkeys(columns[2:6], "Int64")
     return pd.DataFrame(rows, columns=columns).astype(counts)
+
+
+def read_seeds(results: str | Path = "results") -> dict[str, pd.DataFrame]:
+    """Return the scores of the reference network's finished trainings, by the name of their run.
+
+    `results` is the folder of all runs; a relative path starts at the repository's root. Of
+    `reference` and, beside it, `reference_seed_2` and so on, in this order, each gives what
+    notebook 05 left in its `nuclei_scores.csv`. Runs without it are passed over.
+    """
+    folder = resolve(results)
+    runs = [folder / REFERENCE, *sorted(folder.glob(f"{REFERENCE}_seed_*"))]
+    files = [run / "nuclei_scores.csv" for run in runs]
+    return {f.parent.name: pd.read_csv(f, dtype={"id": str}) for f in files if f.exists()}
 
 
 def _quote(method: str, scores: Sequence[str], values: Sequence[float]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ names the command that makes them.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from helpers.evaluation.comparison import (
     compare_published,
     compare_recall,
+    read_seeds,
     say_interval,
     say_score,
     say_share,
@@ -52,7 +53,7 @@ PARTS = {
 
 def describe_reference(results: Path = RESULTS) -> str:
     """Return the reference network's average precision beside the published, as Markdown."""
-    tables = dict(_read_seeds(results))
+    tables = read_seeds(results)
     if not tables:
         return _say_missing("The reference network", REFERENCE_COMMAND)
     comparison = compare_published(tables, name="**ours**")
@@ -69,14 +70,6 @@ def describe_reference(results: Path = RESULTS) -> str:
         f"The others as published: {SOURCES['ap']}."
     )
     return f"{_tabulate(tabulate_published(comparison, emphasis='**'))}\n\n{note}"
-
-
-def _read_seeds(results: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the scores of every finished seed by the name of its run; the first is published."""
-    for folder in (results / REFERENCE, *sorted(results.glob(f"{REFERENCE}_seed_*"))):
-        file = folder / "nuclei_scores.csv"
-        if file.exists():
-            yield folder.name, pd.read_csv(file, dtype={"id": str})
 
 
 def _tell_seeds(n_seeds: int) -> str:
