@@ -124,16 +124,6 @@ def test_further_seeds_are_found_and_unfinished_ones_are_not(results):
     assert "means of 2 trainings" in told
 
 
-def test_all_seeds_together_stand_in_a_row_of_their_own(results):
-    draw([f"{n:02}" for n in range(8)], lost=0).to_csv(results / "reference" / "together.csv")
-    second = draw([f"{n:02}" for n in range(8)], lost=5)
-    RunFolder(results / "reference_seed_2").write_csv("nuclei_scores.csv", second)
-    told = describe_reference(results)
-    rows = [line for line in told.splitlines() if "**ours**" in line]
-    assert rows[-1].startswith("| **ours**, the 2 networks together | **1.000** ")
-    assert sum("**1.000**" in line for line in rows) == 1
-
-
 def test_recall_of_each_kind_stands_beside_the_published(results):
     write_folds(results, "grouped")
     told = describe_cross_validation(results)

@@ -33,8 +33,6 @@ FOLDS_COMMAND = (
     "--settings settings/reference.json --output cross_validation --folds 3 --epochs 12 "
     "--split {split}"
 )
-TOGETHER = "together.csv"
-"""Scores of the mean of all seeds' answers, as `benchmarks/together.py` leaves them."""
 SOURCES = {
     "ap": "table 1 of [Schmidt et al. 2018](https://doi.org/10.1007/978-3-030-00934-2_30), pooled; "
     "EmbedSeg, averaged and with test-time augmentation, "
@@ -58,11 +56,6 @@ def describe_reference(results: Path = RESULTS) -> str:
         return _say_missing("The reference network", REFERENCE_COMMAND)
     comparison = compare_published(tables, name="**ours**")
     ours = comparison.iloc[-1]
-    together = results / REFERENCE / TOGETHER
-    if together.exists():
-        scores = {"together": pd.read_csv(together, dtype={"id": str})}
-        as_one = compare_published(scores, name=f"**ours**, the {len(tables)} networks together")
-        comparison = pd.concat([comparison, as_one.tail(1)], ignore_index=True)
     note = (
         f"{ours['n_images']} test images of StarDist ({ours['n_fields']} fields of view, "
         f"{ours['n_nuclei']:,} nuclei); AP = TP/(TP+FP+FN), pooled over nuclei or averaged over "
