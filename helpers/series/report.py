@@ -47,7 +47,7 @@ LAYERS = {
     "network": (
         "preprocessing", "losses", "unet", "facts", "archives", "decoding", "prediction",
     ),
-    "training": ("batches", "devices", "loop"),
+    "training": ("batches", "devices", "loop", "by_heart"),
     "evaluation": (
         "metrics", "masks", "scores", "baseline", "invariance", "instances", "nuclei_scores",
         "matching", "comparison", "tuning",
