@@ -184,7 +184,9 @@ def main() -> None:
     parser.add_argument("--settings", default="settings/fine_tuning.json")
     parser.add_argument("--data", help="the run's data set, instead of drawn samples")
     parser.add_argument("--folder", default="results/quick_fine_tuning", help="for the trainings")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SAMPLE_SEEDS, help="of the samples")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=SAMPLE_SEEDS, help="of samples and splits"
+    )
     parser.add_argument("--output", type=Path, help="CSV file to write")
     given = parser.parse_args()
     settings, start = load_settings(given.settings), RunFolder(given.run)

@@ -21,6 +21,7 @@ from helpers.series.report_reference import (
     describe_cross_validation,
     describe_leakage,
     describe_reference,
+    describe_targets,
 )
 from helpers.settings import load_settings, write_settings
 
@@ -84,7 +85,8 @@ def test_what_was_not_measured_is_said_with_the_command_that_does(name, tmp_path
     told = REFERENCE_BLOCKS[name](tmp_path)
     assert "not measured yet" in told and "\n" not in told
     command = re.search("`(.*)`", told)[1]
-    assert command.startswith(("make run DATA=", "python -m helpers.experiment.folds --data"))
+    starts = ("make run DATA=", "make nuclei DATA=", "python -m helpers.experiment.folds --data")
+    assert command.startswith(starts)
     assert "\\" not in command
 
 
@@ -93,7 +95,7 @@ def test_a_readme_with_the_blocks_is_filled(tmp_path, monkeypatch):
         monkeypatch.setitem(report.BLOCKS, name, lambda describe=describe: describe(tmp_path))
     text = "".join(f"<!-- begin: {n} -->\n<!-- end: {n} -->\n" for n in REFERENCE_BLOCKS)
     filled = report.fill(text)
-    assert filled.count("not measured yet") == 3
+    assert filled.count("not measured yet") == len(REFERENCE_BLOCKS) == 4
     assert report.fill(filled) == filled
 
 
@@ -122,6 +124,18 @@ def test_further_seeds_are_found_and_unfinished_ones_are_not(results):
     expected = f"**ours**, lowest to highest of 2 seeds | {say_share(low)} to {say_share(high)} |"
     assert expected in told
     assert "means of 2 trainings" in told
+
+
+def test_targets_stand_beside_each_other(results):
+    names = [f"{n:02}" for n in range(8)]
+    tables = {"foreground": draw(names, lost=6), "flow": draw(names, lost=0)}
+    table = pd.concat(tables, names=["target"]).reset_index("target")
+    RunFolder(results / "targets").write_csv("targets.csv", table)
+    lines = describe_targets(results).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| `foreground`", "| `flow`"]
+    assert lines[3] == "| `flow` | " + "1.000 (1.000 to 1.000) | " * 3 + "0 | 0 |"
+    lost = 100 * (88 - tables["foreground"]["n_pred"].sum()) / 88
+    assert lines[2].endswith(f"| 0 | {lost:.0f} |") and "(4 fields of view, 88 nuclei)" in lines[-1]
 
 
 def test_recall_of_each_kind_stands_beside_the_published(results):

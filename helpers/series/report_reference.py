@@ -20,6 +20,7 @@ from helpers.evaluation.comparison import (
     tabulate_published,
     tabulate_recall,
 )
+from helpers.evaluation.nuclei_scores import summarise_nuclei
 from helpers.evaluation.scores import ALL
 from helpers.experiment.fold_scores import RESULT, compare_splits, read_folds, summarise_folds
 from helpers.paths import ROOT
@@ -32,6 +33,11 @@ FOLDS_COMMAND = (
     "python -m helpers.experiment.folds --data data/stage1_train.zip "
     "--settings settings/reference.json --output cross_validation --folds 3 --epochs 12 "
     "--split {split}"
+)
+TARGETS = "targets"
+TARGETS_COMMAND = (
+    "make nuclei DATA=data/stage1_train.zip SETTINGS=settings/reference.json RUN=targets "
+    "EPOCHS=12 STEPS=150"
 )
 SOURCES = {
     "ap": "table 1 of [Schmidt et al. 2018](https://doi.org/10.1007/978-3-030-00934-2_30), pooled; "
@@ -111,6 +117,29 @@ def describe_leakage(results: Path = RESULTS) -> str:
     return f"{to_markdown(header, rows)}\n\n{note}"
 
 
+def describe_targets(results: Path = RESULTS) -> str:
+    """Return what networks reach that differ in their target alone, from notebook 07's scores."""
+    file = results / TARGETS / "targets.csv"
+    if not file.exists():
+        return _say_missing("The targets on real nuclei", TARGETS_COMMAND)
+    tables = pd.read_csv(file, dtype={"id": str}).groupby("target", sort=False)
+    rows = []
+    for target, table in tables:
+        summary = summarise_nuclei(table).query("kind == @ALL").set_index("score")
+        shown = summary.loc[["ap_50", "ap_70", "ap_90"], ["estimate", "low", "high"]]
+        lost = 100 * table[["merged", "missed"]].sum() / table["n_true"].sum()
+        told = [say_interval(*values) for values in shown.to_numpy()]
+        rows.append([f"`{target}`", *told, *(f"{share:.0f}" for share in lost)])
+    header = ["target", "AP .50", "AP .70", "AP .90", "merged of 100", "missed of 100"]
+    ours = summary.iloc[0]
+    note = (
+        f"{ours['n_images']} test images ({ours['n_fields']} fields of view, {ours['n_nuclei']:,} "
+        f"nuclei), `{TARGETS_COMMAND}`. In brackets the 95 % interval over fields of view; one "
+        "training each."
+    )
+    return f"{to_markdown(header, rows)}\n\n{note}"
+
+
 def _is_begun(folder: Path) -> bool:
     return any(folder.glob(f"fold_*/{RESULT}"))
 
@@ -147,6 +176,7 @@ def describe_card(results: Path = RESULTS) -> str | None:
 
 REFERENCE_BLOCKS: dict[str, Callable[[], str]] = {
     "reference": describe_reference,
+    "targets": describe_targets,
     "crossvalidation": describe_cross_validation,
     "leakage": describe_leakage,
 }
