@@ -22,7 +22,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 # Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_KINDS TEST_SET LEFT_OUT ARMS SEEDS \
+export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_MODALITIES TEST_SET LEFT_OUT ARMS SEEDS \
 	IMAGES OUT PATTERN DIAMETER PIXEL_SIZE START_FROM TARGETS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
@@ -34,7 +34,7 @@ EXPERIMENT = 01,06
 NUCLEI = 01,07
 
 .DEFAULT_GOAL := help
-.PHONY: help install start run experiment nuclei predict test lab data notebooks readme format lock clean
+.PHONY: help install start run experiment nuclei predict test lab data notebooks format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -66,9 +66,9 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 start: install ## run notebook 00: the trained network that comes along, on first images, also RUN=name
 	@$(PY) -m helpers.series --only 00 --run quick_start $(call given,RUN,--parameter network)
 
-run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_KINDS=names TEST_SET=folder-or-zip LEFT_OUT=ids START_FROM=run
+run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_MODALITIES=names TEST_SET=folder-or-zip LEFT_OUT=ids START_FROM=run
 	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
-	  $(call given,TEST_KINDS,--parameter test_kinds) \
+	  $(call given,TEST_MODALITIES,--parameter test_modalities) \
 	  $(call given,TEST_SET,--parameter test_set) $(call given,LEFT_OUT,--parameter left_out) \
 	  $(call given,START_FROM,--parameter start_from)
 
@@ -83,7 +83,7 @@ predict: install ## find every nucleus of your own images: IMAGES=folder OUT=fol
 	@test -n "$$IMAGES" -a -n "$$OUT" || { \
 	  echo "make predict needs a folder of images and one for the results:" \
 	    "make predict IMAGES=folder OUT=folder" >&2; exit 2; }
-	@$(PY) -m helpers.own_images "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
+	@$(PY) -m helpers.segment.command "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
 	  $(call given,PATTERN,--pattern) $(call given,DIAMETER,--diameter) \
 	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)
 
@@ -110,10 +110,7 @@ data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 
 	@$(PY) -m helpers.data.download
 
 notebooks: install ## run the committed notebooks in place, at their defaults
-	@$(PY) -m helpers.series.refresh
-
-readme: install ## write the tables of README.md from results/ and the notebooks
-	@$(PY) -m helpers.series.report
+	@$(PY) tools/execute_notebooks.py
 
 format: install ## put code and notebooks into the house format
 	@$(PY) -m ruff check --fix

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from speed import describe_machine, draw_images, write_report
 
-from helpers.paths import ROOT
+from helpers.run_folder import ROOT
 
 EXPORTED = dict(
     re.findall(

@@ -9,8 +9,8 @@ ones that a network trained on those is abroad there, as it may be with anybody'
         --data data/stage1_train.zip --output results/reference/fine_tuning_real.csv
 
 they are real ones: those of the run's data set that it kept out of its training, so from other
-fields of view, though mostly of kinds that it knows. As many are taught as a sample teaches. Either
-is split by field. All three ways are scored on the same test images:
+fields of view, though mostly of modalities that it knows. As many are taught as a sample teaches.
+Either is split by field. All three ways are scored on the same test images:
 
 as_is          the run's network, with the thresholds that it was stored with;
 fine_tuned     trained on from it on the training side (`start_from`, in `make run START_FROM=`),
@@ -37,17 +37,17 @@ import numpy as np
 import pandas as pd
 from speed import write_table
 
+from helpers.analysis.fields import find_groups
+from helpers.analysis.modality import find_modalities
+from helpers.analysis.splits import SPLIT_NAMES, split_by_group
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.data.sample import write_sample
-from helpers.evaluation.instances import average_precision, match
-from helpers.evaluation.metrics import iou
+from helpers.evaluation.masks import iou
+from helpers.evaluation.matching import average_precision, match
 from helpers.evaluation.tuning import tune_run
-from helpers.exploration.kinds import find_kinds
-from helpers.exploration.splits import SPLIT_NAMES, find_groups, split_by_group
-from helpers.network.archives import read_settings
 from helpers.network.prediction import Network, load_network
-from helpers.paths import resolve
-from helpers.run_folder import RunFolder
+from helpers.network.saving import read_settings
+from helpers.run_folder import RunFolder, resolve
 from helpers.settings import Settings, load_settings
 from helpers.training.devices import Device, choose_device
 from helpers.training.loop import fingerprint, train
@@ -73,7 +73,7 @@ def draw_split(folder: Path, seed: int, settings: Settings) -> Split:
         test_ratio=settings.training.test_split_ratio,
         validation_ratio=settings.training.validation_split_ratio,
         seed=seed,
-        strata=find_kinds(data.images)["kind"],
+        strata=find_modalities(data.images)["modality"],
     )
     return {side: data.select(sides == side) for side in SPLIT_NAMES}
 
@@ -81,7 +81,7 @@ def draw_split(folder: Path, seed: int, settings: Settings) -> Split:
 def split_unseen(data: DataSet, known: pd.DataFrame, seed: int, settings: Settings) -> Split:
     """Return the labelled images that a run has not learned from, by side, `N_TAUGHT` to teach.
 
-    `known` is the run's `split.csv`: id, kind, group and split of each of them.
+    `known` is the run's `split.csv`: id, modality, group and split of each of them.
     """
     known = known[~known["split"].isin(SEEN)]
     sides = split_by_group(
@@ -89,7 +89,7 @@ def split_unseen(data: DataSet, known: pd.DataFrame, seed: int, settings: Settin
         test_ratio=settings.training.test_split_ratio,
         validation_ratio=settings.training.validation_split_ratio,
         seed=seed,
-        strata=known["kind"],
+        strata=known["modality"],
     )
     chosen = {side: known.loc[sides == side, "id"] for side in SPLIT_NAMES}
     chosen["train"] = chosen["train"].sample(N_TAUGHT, random_state=seed)

@@ -24,7 +24,7 @@ import numpy as np
 from helpers.data.data_set import read_data_set
 from helpers.data.layout import Source, find_entries
 from helpers.data.reading import decode
-from helpers.paths import ROOT, resolve
+from helpers.run_folder import ROOT, resolve
 
 try:
     import cv2

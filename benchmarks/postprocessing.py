@@ -16,10 +16,10 @@ from speed import write_table
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet
-from helpers.evaluation.instances import THRESHOLDS, average_precision
+from helpers.evaluation.matching import THRESHOLDS, average_precision
 from helpers.evaluation.tuning import match_maps
 from helpers.network.prediction import LOOKS, Network, load_network
-from helpers.series.session import start_session
+from helpers.session import start_session
 from helpers.settings import Postprocessing
 
 TAKEN_BACK = {

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.analysis.fields import find_groups
+from helpers.analysis.modality import find_modalities
+from helpers.analysis.splits import split_by_group
 from helpers.data.data_set import read_data_set
 from helpers.data.sample import write_sample
-from helpers.exploration.kinds import find_kinds
-from helpers.exploration.splits import find_groups, split_by_group
 from helpers.run_folder import RunFolder
 from helpers.settings import load_settings
 from helpers.training.devices import choose_device
@@ -39,7 +40,7 @@ def draw_sides(folder: Path, seed: int) -> list[tuple]:
         test_ratio=VALIDATION_RATIO,
         validation_ratio=0,
         seed=seed,
-        strata=find_kinds(data.images)["kind"],
+        strata=find_modalities(data.images)["modality"],
     )
     parts = [data.select(sides == side) for side in ("train", "test")]
     return [(part.images, part.labels) for part in parts]

@@ -32,17 +32,12 @@ from speed import write_table
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet, read_data_set
-from helpers.evaluation.nuclei_scores import (
-    MatchedImage,
-    match_images,
-    score_nuclei,
-    summarise_nuclei,
-)
-from helpers.network.preprocessing import rescale
-from helpers.own_images.measure import median_diameter
-from helpers.own_images.scale import Segmenter, choose_scale
-from helpers.own_images.trained import load_trained
+from helpers.evaluation.nuclei import MatchedImage, match_images, score_nuclei, summarise_nuclei
+from helpers.network.geometry import rescale
 from helpers.run_folder import RunFolder
+from helpers.segment.measure import median_diameter
+from helpers.segment.scale import Segmenter, choose_scale
+from helpers.segment.trained import load_trained
 
 DIAMETERS_PX = (8, 11, 16, 23, 32, 45, 64, 80)
 """Half an octave apart, the last a little less; the usual range is 10 to 60 px."""

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from speed import write_report
 
-from helpers.evaluation.metrics import iou
+from helpers.evaluation.masks import iou
 from helpers.network.prediction import load_network
-from helpers.series.session import start_session
+from helpers.session import start_session
 from helpers.training.batches import ORIENTATIONS
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)

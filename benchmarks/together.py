@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from speed import write_table
 
-from helpers.evaluation.matching import match_network
-from helpers.evaluation.nuclei_scores import score_nuclei, summarise_nuclei
+from helpers.evaluation.nuclei import match_network, score_nuclei, summarise_nuclei
 from helpers.network.prediction import Network, load_network
-from helpers.series.session import start_session
+from helpers.session import start_session
 
 
 class Together(Network):
@@ -72,7 +71,7 @@ def main() -> None:
     table = score_nuclei(match_network(together, *test_sets[0]))
     if given.output:
         write_table(table.round(4), given.output)
-    print(summarise_nuclei(table).query("kind == 'all'").to_string(index=False))
+    print(summarise_nuclei(table).query("modality == 'all'").to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import ROOT, resolve
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | Path) -> Path:
+    """Return `path` as an absolute path; a relative one starts at the repository's root.
+
+    Notebooks run in their own folder under nbval and in the caller's under papermill, so the
+    working directory decides nothing.
+
+    Examples
+    --------
+    >>> resolve("settings/quick.json") == ROOT / "settings" / "quick.json"
+    True
+    """
+    return ROOT / Path(path).expanduser()
+
 
 MADE_BY = {
     "faults.csv": "01 · Data exploration",
     "split.csv": "01 · Data exploration",
     "split.json": "01 · Data exploration",
-    "kinds.csv": "02 · Histology and fluorescence",
+    "modalities.csv": "02 · Histology and fluorescence",
     "audit.csv": "02 · Histology and fluorescence",
-    "familiarity.json": "02 · Histology and fluorescence",
+    "out_of_distribution.json": "02 · Histology and fluorescence",
     "network.csv": "03 · The U-Net from its settings",
     "settings.json": "04 · Training",
     "network.keras": "04 · Training",
@@ -112,3 +127,8 @@ class RunFolder:
         import pandas as pd
 
         return pd.read_csv(self.require(name), **options)
+
+
+def shorten(path: Path) -> str:
+    """Return `path` as text, from the repository's root on if it lies in there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

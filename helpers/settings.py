@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from helpers.paths import resolve
-from helpers.structure import (
+from helpers.architecture import (
     ConvParams,
     ModelStructure,
     Strict,
     TransposeConvParams,
     nearest,
 )
+from helpers.run_folder import resolve
 
 CALLBACKS = {
     "CSVLogger": ("filename", "separator", "append"),
@@ -89,12 +89,13 @@ class TrainingParameters(Strict):
 
     `validation_split_ratio` is a share of the images that remain when the test images are taken
     out, `test_split_ratio` a share of all labelled images; both count whole fields of view.
-    `balance` says how often the kinds of image (`helpers.exploration.kinds`) are shown: at 0 every
-    image as often as another, at 1 every kind as often as another; between, an image of a kind of
-    n images has the weight n ** -balance. `crowding` does the same for crowded images: one of n
-    nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets the rate
-    fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and begin anew after
-    each number of epochs in `learning_rate_restarts`; those that are not reached do nothing.
+    `balance` says how often the modalities (`helpers.analysis.modality`) are shown: at 0 every
+    image as often as another, at 1 every modality as often as another; between, an image of a
+    modality of n images has the weight n ** -balance. `crowding` does the same for crowded images:
+    one of n nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets
+    the rate fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and begin
+    anew after each number of epochs in `learning_rate_restarts`; those that are not reached do
+    nothing.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -185,7 +186,7 @@ class Preprocessing(Strict):
     1st to 99.8th percentile of each image to 0..1; "standardise" gives each image mean 0 and
     standard deviation 1.
     `polarity`: "as_stored" leaves intensities as they are; "dark_ground" reverses an image whose
-    ground is bright, so that nuclei stand out bright in every kind of image.
+    ground is bright, so that nuclei stand out bright in every modality.
     """
 
     normalisation: Literal["scale", "percentile", "standardise"] = "scale"

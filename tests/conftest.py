@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.paths import ROOT
+from helpers.run_folder import ROOT
 
 
 @pytest.fixture(scope="session")

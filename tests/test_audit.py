@@ -6,16 +6,17 @@ import pytest
 import tifffile
 from conftest import box, files_of, png, some_image
 
-from helpers.data.data_set import read_data_set
-from helpers.exploration import audit, kinds_compared
-from helpers.exploration.failures import predict_failures
-from helpers.exploration.familiarity import (
+from helpers.analysis import audit
+from helpers.analysis import modality as modality
+from helpers.analysis.audit import predict_failures
+from helpers.analysis.fields import find_groups
+from helpers.analysis.out_of_distribution import (
     Familiarity,
     leave_out,
     measure_looks,
     read_familiarity,
 )
-from helpers.exploration.splits import find_groups
+from helpers.data.data_set import read_data_set
 
 ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8
 LABELS = np.repeat(np.repeat(np.arange(9).reshape(3, 3) + 1, 32, 0), 32, 1) * ROUND
@@ -31,17 +32,17 @@ def sample():
 
 def test_the_guess_is_the_rarer_side_whatever_the_polarity_and_depth():
     for image in (GLOWING, 255 - GLOWING, STAINED, GLOWING.astype(np.uint16) * 200):
-        np.testing.assert_array_equal(kinds_compared.guess_nuclei(image), ROUND)
-    assert not kinds_compared.guess_nuclei(np.full((9, 9), 7, np.uint8)).any()
+        np.testing.assert_array_equal(modality.guess_nuclei(image), ROUND)
+    assert not modality.guess_nuclei(np.full((9, 9), 7, np.uint8)).any()
 
 
 def test_hue_is_an_angle_and_gray_has_none():
     colours = {0: (90, 0, 0), 120: (0, 90, 0), 240: (0, 0, 90), 300: (90, 0, 90)}
     for hue, colour in colours.items():
         image = np.full((4, 4, 3), colour, np.uint8)
-        assert kinds_compared.measure_hue(image) == pytest.approx(hue)
-    assert np.isnan(kinds_compared.measure_hue(GLOWING))
-    assert np.isnan(kinds_compared.measure_hue(np.full((4, 4, 3), (90, 91, 92), np.uint8)))
+        assert modality.measure_hue(image) == pytest.approx(hue)
+    assert np.isnan(modality.measure_hue(GLOWING))
+    assert np.isnan(modality.measure_hue(np.full((4, 4, 3), (90, 91, 92), np.uint8)))
 
 
 def test_the_audit_counts_and_measures_by_kind():
@@ -68,7 +69,7 @@ def test_without_masks_the_audit_says_what_it_cannot_know():
 
 def test_hues_on_both_sides_of_red_do_not_average_to_cyan():
     reds = [np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 100, 110), (200, 110, 100))]
-    hue = audit.audit_images(reds, kinds=["purple_tissue"] * 2, groups=[0, 1])["hue"].iloc[0]
+    hue = audit.audit_images(reds, modalities=["purple_tissue"] * 2, groups=[0, 1])["hue"].iloc[0]
     assert min(hue, 360 - hue) < 1
 
 
@@ -92,9 +93,9 @@ def test_what_is_unequal_is_said_with_its_numbers():
 def test_a_kind_that_brightness_does_not_show_is_predicted_to_fail():
     debris = np.indices(ROUND.shape)[1] < 20
     hidden = np.where(debris, 250, GLOWING // 4).astype(np.uint8)
-    kinds = ["small_fluorescent", "small_fluorescent", "grayscale_tissue", "grayscale_tissue"]
+    modalities = ["small_fluorescent", "small_fluorescent", "grayscale_tissue", "grayscale_tissue"]
     images = [GLOWING, GLOWING, hidden, hidden]
-    table = predict_failures(images, [LABELS] * 4, kinds, [0, 0, 1, 2])
+    table = predict_failures(images, [LABELS] * 4, modalities, [0, 0, 1, 2])
     assert table.index.tolist() == ["grayscale_tissue", "small_fluorescent"]
     assert table["fails"].tolist() == [True, False]
     assert table["threshold_iou"].iloc[1] == 1 and table["risk"].iloc[1] == 0
@@ -124,15 +125,17 @@ def test_a_kind_left_out_is_flagged(sample):
 
 def test_left_out_kinds_are_farther_than_left_out_fields(sample):
     data, looks, groups = sample
-    kinds = [name[7:-3] for name in data.ids]
-    table = leave_out(looks, kinds, groups)
-    far = (table["distance"] > 1).groupby([table["trained_on"], table["kind"]]).mean().unstack(0)
-    assert (far["all but its kind"] == 1).all()
+    modalities = [name[7:-3] for name in data.ids]
+    table = leave_out(looks, modalities, groups)
+    far = (
+        (table["distance"] > 1).groupby([table["trained_on"], table["modality"]]).mean().unstack(0)
+    )
+    assert (far["all but its modality"] == 1).all()
     assert far["all but its field"].drop("pink_purple_tissue").max() < 0.5
     assert set(leave_out(looks, ["small_fluorescent"] * 40, groups)["trained_on"]) == {
         "all but its field"
     }
-    assert leave_out(looks[:2], kinds[:2], [0, 1]).empty
+    assert leave_out(looks[:2], modalities[:2], [0, 1]).empty
 
 
 def test_tiles_of_a_field_do_not_vouch_for_one_another(sample):
@@ -160,7 +163,7 @@ def test_a_constant_image_has_a_distance(level):
 def test_familiarity_survives_a_file(sample, tmp_path):
     _, looks, groups = sample
     known = Familiarity.fit_looks(looks, groups)
-    file = tmp_path / "familiarity.json"
+    file = tmp_path / "out_of_distribution.json"
     file.write_text(json.dumps(known.to_json()))
     again = read_familiarity(file)
     np.testing.assert_allclose(
@@ -169,8 +172,10 @@ def test_familiarity_survives_a_file(sample, tmp_path):
 
 
 def test_what_is_no_familiarity_is_refused(tmp_path):
-    file = tmp_path / "familiarity.json"
-    with pytest.raises(FileNotFoundError, match=r"familiarity.json' does not exist.*notebook 02"):
+    file = tmp_path / "out_of_distribution.json"
+    with pytest.raises(
+        FileNotFoundError, match=r"out_of_distribution.json' does not exist.*notebook 02"
+    ):
         read_familiarity(file)
     for text in ("{", "[]", '{"limit": 1}'):
         file.write_text(text)
@@ -197,7 +202,7 @@ def test_a_plain_folder_is_audited_and_strangers_are_named(tmp_path, capsys):
     (folder / "._a.png").write_bytes(b"of an operating system")
     (folder / "notes.txt").write_text("no image")
     tifffile.imwrite(folder / "b.TIF", STAINED)
-    file = tmp_path / "familiarity.json"
+    file = tmp_path / "out_of_distribution.json"
     dark = [GLOWING, GLOWING // 2]
     file.write_text(json.dumps(Familiarity.fit(dark, [0, 1]).to_json()))
     assert audit.main([str(folder), "--familiarity", str(file)]) == 0

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from helpers.network.prediction import load_network
-from helpers.paths import ROOT, resolve
+from helpers.run_folder import ROOT, resolve
 
 ANSWER = """
 import sys
 import keras, numpy as np
 from helpers.network.prediction import load_network
-from helpers.paths import resolve
+from helpers.run_folder import resolve
 assert keras.backend.backend() == sys.argv[1]
 image = np.random.default_rng(0).integers(0, 255, (64, 96), dtype=np.uint8)
 network = load_network(resolve("results/reference/network.keras"))

@@ -8,10 +8,14 @@ import pandas as pd
 import pytest
 
 from helpers.data.data_set import read_data_set
-from helpers.evaluation.baseline import Threshold
-from helpers.evaluation.invariance import measure_invariance, negate, tabulate_invariance
 from helpers.evaluation.masks import mask_folder
-from helpers.evaluation.scores import evaluate
+from helpers.evaluation.scores import (
+    Threshold,
+    evaluate,
+    measure_invariance,
+    negate,
+    tabulate_invariance,
+)
 from helpers.network.prediction import Network
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
@@ -41,8 +45,8 @@ def data(write_set, tmp_path):
 
 @pytest.fixture
 def known():
-    kinds = ["small_fluorescent", "purple_tissue"]
-    return pd.DataFrame({"id": ["gray", "red"], "kind": kinds, "group": [0, 1]})
+    modalities = ["small_fluorescent", "purple_tissue"]
+    return pd.DataFrame({"id": ["gray", "red"], "modality": modalities, "group": [0, 1]})
 
 
 class Bright:
@@ -77,7 +81,7 @@ def test_what_looks_at_brightness_alone_changes_its_mind_on_the_negative(data, k
         ("red", "negative"): pytest.approx(box_px / image_px),
         ("red", "gray"): 1.0,
     }
-    assert table.set_index("id").loc["red", "kind"].tolist() == ["purple_tissue"] * 2
+    assert table.set_index("id").loc["red", "modality"].tolist() == ["purple_tissue"] * 2
 
 
 def test_dark_ground_gives_a_network_the_same_mask_of_an_image_and_its_negative(

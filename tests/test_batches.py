@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from helpers.data.maps import CHANNELS, flip_maps, labels_to_maps, transpose_maps
 from helpers.settings import Augmentation, generate_settings, parse_settings
+from helpers.targets.maps import (
+    CHANNELS,
+    flip_maps,
+    labels_to_maps,
+    transpose_maps,
+)
 from helpers.training.batches import Batches, vary
 
 
@@ -350,10 +355,10 @@ def test_unequal_or_no_images_are_refused():
         Batches([], [], settings_for())
 
 
-# ---------------------------------------------------------------- kinds in balance
+# ---------------------------------------------------------------- modalities in balance
 
 
-def two_kinds(n_dark, n_bright, size=64):
+def two_modalities(n_dark, n_bright, size=64):
     """Constant images, dark and gray-bright, and empty labels."""
     images = [np.full((size, size), 20, np.uint8)] * n_dark
     images += [np.full((size, size), 200, np.uint8)] * n_bright
@@ -362,7 +367,7 @@ def two_kinds(n_dark, n_bright, size=64):
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
 def test_balance_shows_a_rare_kind_as_often_as_it_says(balance, share):
-    images, labels = two_kinds(90, 10)
+    images, labels = two_modalities(90, 10)
     batches = Batches(images, labels, settings_for(balance=balance, steps_per_epoch=600))
     shown = np.concatenate([batches._items(k) for k in range(len(batches))])
     assert np.mean(shown % 100 >= 90) == pytest.approx(share, abs=0.03)
@@ -370,7 +375,7 @@ def test_balance_shows_a_rare_kind_as_often_as_it_says(balance, share):
 
 @pytest.mark.parametrize(("crowding", "share"), [(0.0, 0.5), (0.5, 0.75), (1.0, 0.9)])
 def test_crowding_shows_an_image_of_nine_nuclei_as_often_as_it_says(crowding, share):
-    images, empty = two_kinds(20, 0)
+    images, empty = two_modalities(20, 0)
     crowded = empty[0].copy()
     crowded[::7, 0] = 3 * np.arange(1, 11)  # numbers with gaps
     crowded[63, 0] = 0
@@ -382,7 +387,7 @@ def test_crowding_shows_an_image_of_nine_nuclei_as_often_as_it_says(crowding, sh
 
 
 def test_balance_draws_the_same_again():
-    images, labels = two_kinds(9, 3)
+    images, labels = two_modalities(9, 3)
     one, other = (Batches(images, labels, settings_for(balance=1.0)) for _ in range(2))
     for index in range(len(one)):
         np.testing.assert_array_equal(one[index][0], other[index][0])

@@ -6,8 +6,7 @@ import pytest
 
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
-from helpers.training.by_heart import KNOWN, learn_by_heart, settle_normalisation
-from helpers.training.loop import compile_network
+from helpers.training.loop import KNOWN, compile_network, overfit_batch, settle_normalisation
 
 
 def a_network(normalisation="batch"):
@@ -31,14 +30,14 @@ def a_batch():
 @pytest.mark.parametrize("normalisation", ["none", "batch"])
 def test_an_easy_batch_is_known_long_before_the_steps_are_over(normalisation):
     model = a_network(normalisation)
-    history = learn_by_heart(model, *a_batch(), max_steps=300)
+    history = overfit_batch(model, *a_batch(), max_steps=300)
     assert len(history["iou"]) < 300
     assert history["iou"][-1] >= KNOWN > max(history["iou"][:-1])
     assert model.evaluate(*a_batch(), verbose=0, return_dict=True)["iou"] > 0.8
 
 
 def test_no_more_steps_are_taken_than_allowed():
-    assert len(learn_by_heart(a_network(), *a_batch(), max_steps=2)["loss"]) == 2
+    assert len(overfit_batch(a_network(), *a_batch(), max_steps=2)["loss"]) == 2
 
 
 def test_a_settled_network_predicts_what_it_answers_in_training():

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.evaluation.comparison import (
+from helpers.analysis.modality import MODALITIES
+from helpers.evaluation.nuclei import (
+    PUBLISHED_AP,
+    match_images,
+    ratio_interval,
+    score_nuclei,
+    summarise_nuclei,
+)
+from helpers.evaluation.published import (
     AP_SCORES,
     PUBLISHED_RECALL,
     compare_published,
@@ -14,25 +22,17 @@ from helpers.evaluation.comparison import (
     tabulate_published,
     tabulate_recall,
 )
-from helpers.evaluation.nuclei_scores import (
-    PUBLISHED_AP,
-    match_images,
-    ratio_interval,
-    score_nuclei,
-    summarise_nuclei,
-)
-from helpers.exploration.kinds import KINDS
 
 
 def draw(*, n_images=6, seed=0, lost=10):
-    """Return scores of squares of 8 px in two kinds, some lost, others moved by a pixel."""
+    """Return scores of squares of 8 px in two modalities, some lost, others moved by a pixel."""
     rng = np.random.default_rng(seed)
     images = []
     for place in range(n_images):
         true = np.kron(np.arange(60).reshape(6, 10), np.ones((8, 8), int))
         pred = np.roll(true, place % 2, 0)
         pred[np.isin(pred, rng.permutation(60)[: rng.integers(0, lost)])] = 0
-        images.append((str(place), KINDS[place % 2], place // 2, true, pred))
+        images.append((str(place), MODALITIES[place % 2], place // 2, true, pred))
     return score_nuclei(match_images(images))
 
 
@@ -54,7 +54,7 @@ def test_published_figures_stand_as_published():
 def test_ours_are_those_of_the_summary_of_nuclei():
     table = draw()
     row = ours(compare_published({"1": table}))
-    summary = summarise_nuclei(table).query("kind == 'all'").set_index("score")
+    summary = summarise_nuclei(table).query("modality == 'all'").set_index("score")
     for score in ("ap_50", "ap_70", "ap_90", "mean_ap_50"):
         assert row[score] == pytest.approx(summary.loc[score, "estimate"])
         ends = row[[f"{score}_low", f"{score}_high"]].tolist()
@@ -98,7 +98,7 @@ def test_other_images_or_none_are_refused():
 
 def test_images_without_nuclei_have_no_pooled_score():
     nothing = np.zeros((4, 4), int)
-    table = score_nuclei(match_images([("a", KINDS[0], 0, nothing, nothing)]))
+    table = score_nuclei(match_images([("a", MODALITIES[0], 0, nothing, nothing)]))
     row = ours(compare_published({"1": table}))
     assert np.isnan(row["ap_50"]) and row["mean_ap_50"] == 1
     told = tabulate_published(compare_published({"1": table})).iloc[-1]
@@ -131,13 +131,13 @@ def test_readers_see_the_range_of_several_seeds():
 
 
 def test_recall_stands_beside_the_published_of_its_kind():
-    comparison = compare_recall(summarise_nuclei(draw())).set_index("kind")
+    comparison = compare_recall(summarise_nuclei(draw())).set_index("modality")
     assert comparison.index.tolist() == ["small_fluorescent", "large_fluorescent"]
     best, plain = PUBLISHED_RECALL
     assert comparison.loc["large_fluorescent", [best, plain]].tolist() == [0.88, 0.53]
     assert comparison.loc["small_fluorescent", "n_images"] == 3
     for values in PUBLISHED_RECALL.values():
-        assert len(values) == len(KINDS)
+        assert len(values) == len(MODALITIES)
     with pytest.raises(ValueError, match="recall_70"):
         compare_recall(summarise_nuclei(draw()).query("score == 'pq'"))
 
@@ -145,9 +145,11 @@ def test_recall_stands_beside_the_published_of_its_kind():
 def test_recall_for_readers_marks_the_best_of_each_kind():
     best, plain = PUBLISHED_RECALL
     numbers = {"score": "recall_70", "n_images": 4, "n_fields": [1, 2], "n_nuclei": [1234, 5]}
-    numbers |= {"kind": ["pink_purple_tissue", "purple_tissue"]}
+    numbers |= {"modality": ["pink_purple_tissue", "purple_tissue"]}
     numbers |= {"estimate": [0.5, 0.7], "low": [np.nan, 0.65], "high": [np.nan, 0.72]}
-    told = tabulate_recall(compare_recall(pd.DataFrame(numbers)), emphasis="**").set_index("kind")
+    told = tabulate_recall(compare_recall(pd.DataFrame(numbers)), emphasis="**").set_index(
+        "modality"
+    )
     assert told.loc["pink-and-purple tissue"].to_dict() == {
         "images (fields of view)": "4 (1)",
         "nuclei": "1,234",

@@ -14,9 +14,14 @@ from PIL import Image
 from helpers.data import cache, layout
 from helpers.data import data_set as data
 from helpers.data.data_set import read_data_set
-from helpers.data.faults import GRAVE, NOTED, DataFaultError, summarise_faults
-from helpers.data.image_files import read_labels
 from helpers.data.png16 import read_png16
+from helpers.data.problems import (
+    GRAVE,
+    NOTED,
+    DataFaultError,
+    read_labels,
+    summarise_faults,
+)
 from helpers.data.reading import read_image, read_mask
 
 
@@ -363,8 +368,10 @@ def write_png16(pixels, filters):
     guesses = [0 * rows, left, up, (left + up) // 2, paeth]
     body = b""
     for row in range(height):
-        kind = filters[row % len(filters)]
-        body += bytes([kind]) + ((rows - guesses[kind])[row] % 256).astype(np.uint8).tobytes()
+        modality = filters[row % len(filters)]
+        body += (
+            bytes([modality]) + ((rows - guesses[modality])[row] % 256).astype(np.uint8).tobytes()
+        )
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
     packed = zlib.compress(body)

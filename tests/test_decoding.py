@@ -5,10 +5,10 @@ import pytest
 from skimage.measure import label
 
 from helpers.data.data_set import read_data_set
-from helpers.data.maps import CHANNELS, foreground_of, labels_to_maps
-from helpers.evaluation.instances import average_precision, match
-from helpers.network.decoding import maps_to_labels, remove_small
+from helpers.evaluation.matching import average_precision, match
 from helpers.settings import Postprocessing
+from helpers.targets.decoding import maps_to_labels, remove_small
+from helpers.targets.maps import CHANNELS, foreground_of, labels_to_maps
 
 SEPARATING = ("boundary", "distance", "flow")
 

@@ -3,10 +3,12 @@ import pandas as pd
 import pytest
 from conftest import box, files_of, some_image
 
+from helpers.analysis import describe
+from helpers.analysis import modality as modality
+from helpers.analysis.fields import assemble_field, choose_field, place_tiles
+from helpers.analysis.modality import MODALITIES
+from helpers.analysis.splits import compare_leaks
 from helpers.data.data_set import read_data_set
-from helpers.exploration import describe, kinds_compared
-from helpers.exploration.fields import assemble_field, choose_field, compare_leaks, place_tiles
-from helpers.exploration.kinds import KINDS
 
 
 def test_the_sample_is_what_its_description_says():
@@ -59,33 +61,39 @@ def test_contrast_has_the_sign_of_the_polarity():
     labels = np.kron([[1, 0]], np.ones((4, 4), int))
     bright = np.where(labels > 0, 150, 50).astype(np.uint8)
     images = [bright, 200 - bright, np.stack([bright] * 3, axis=2), bright, bright]
-    measured = kinds_compared.measure_contrast(images, [labels, labels, labels, None, 0 * labels])
+    measured = modality.measure_contrast(images, [labels, labels, labels, None, 0 * labels])
     np.testing.assert_allclose(measured["contrast"], [0.5, -0.5, 0.5, np.nan, np.nan])
     np.testing.assert_allclose(measured["foreground"], [0.5, 0.5, 0.5, np.nan, 0])
 
 
 def test_known_kinds_come_from_a_catalogue_or_the_sample(tmp_path):
     file = tmp_path / "known.csv"
-    pd.DataFrame({"image_id": ["b", "a"], "modality": [KINDS[1], KINDS[0]]}).to_csv(file)
-    known = kinds_compared.read_known_kinds(["a", "b", "c"], str(file))
-    assert known.tolist()[:2] == [KINDS[0], KINDS[1]] and known.isna().tolist() == [0, 0, 1]
-    assert kinds_compared.read_known_kinds(["sample_purple_tissue_00"])[0] == "purple_tissue"
-    table = kinds_compared.compare_kinds(pd.Series([KINDS[0]] * 3), known)
+    pd.DataFrame({"image_id": ["b", "a"], "modality": [MODALITIES[1], MODALITIES[0]]}).to_csv(file)
+    known = modality.read_known_modalities(["a", "b", "c"], str(file))
+    assert known.tolist()[:2] == [MODALITIES[0], MODALITIES[1]] and known.isna().tolist() == [
+        0,
+        0,
+        1,
+    ]
+    assert modality.read_known_modalities(["sample_purple_tissue_00"])[0] == "purple_tissue"
+    table = modality.compare_modalities(pd.Series([MODALITIES[0]] * 3), known)
     assert table.to_numpy().tolist() == [[1, 0], [1, 0]]
 
 
-@pytest.mark.parametrize(("column", "kind"), [("kind", KINDS[0]), ("modality", "brightfield")])
-def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path, column, kind):
+@pytest.mark.parametrize(
+    ("column", "modality"), [("modality", MODALITIES[0]), ("modality", "brightfield")]
+)
+def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path, column, modality):
     file = tmp_path / "known.csv"
-    pd.DataFrame({"image_id": ["a"], column: [kind]}).to_csv(file)
+    pd.DataFrame({"image_id": ["a"], column: [modality]}).to_csv(file)
     with pytest.raises(ValueError, match="`catalogue`"):
-        kinds_compared.read_known_kinds(["a"], str(file))
+        modality.read_known_modalities(["a"], str(file))
 
 
 def test_kinds_are_weighed_by_images_nuclei_and_pixels():
     data = read_data_set("sample")
-    kinds = [name[7:-3] for name in data.ids]
-    sums = kinds_compared.measure_kinds(data, kinds)
+    modalities = [name[7:-3] for name in data.ids]
+    sums = modality.measure_modalities(data, modalities)
     assert sums["images"].tolist() == [16, 8, 8, 4, 4]
     assert sums["nuclei"].sum() == data.table["n_nuclei"].sum()
     assert (sums["nucleus pixels"] < sums["pixels"]).all()
@@ -124,6 +132,6 @@ def test_the_best_proven_field_is_chosen_and_put_together():
 
 def test_grouped_splits_never_leak():
     groups = np.repeat(np.arange(10), 4)
-    leaks = compare_leaks(groups, test_ratio=0.2, seeds=range(5), strata=[KINDS[0]] * 40)
+    leaks = compare_leaks(groups, test_ratio=0.2, seeds=range(5), strata=[MODALITIES[0]] * 40)
     means = leaks.groupby("split")["leaking"].mean()
     assert means["grouped"] == 0 and means["random"] > 0.5

@@ -12,9 +12,9 @@ from helpers.evaluation.masks import mask_folder, read_mask
 from helpers.evaluation.scores import (
     describe_evaluation,
     evaluate,
-    missing_kinds,
+    missing_modalities,
     pick_examples,
-    pick_examples_by_kind,
+    pick_examples_by_modality,
     read_examples,
     summarise_scores,
     summarise_training,
@@ -51,8 +51,8 @@ def data(write_set, tmp_path):
 
 @pytest.fixture
 def known():
-    kinds = ["small_fluorescent", "small_fluorescent", "purple_tissue"]
-    return pd.DataFrame({"id": list("abc"), "kind": kinds, "group": [0, 1, 2]})
+    modalities = ["small_fluorescent", "small_fluorescent", "purple_tissue"]
+    return pd.DataFrame({"id": list("abc"), "modality": modalities, "group": [0, 1, 2]})
 
 
 def test_scores_masks_and_calibration_have_known_values(data, known, tmp_path):
@@ -115,29 +115,31 @@ def test_what_cannot_be_evaluated_is_refused(data, known, write_set, tmp_path):
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
-    kinds = ["small_fluorescent"] * 6 + ["grayscale_tissue"] * 2
+    modalities = ["small_fluorescent"] * 6 + ["grayscale_tissue"] * 2
     columns = {name: rng.uniform(0.3, 0.9, 8) for name in ("dice", "iou")}
     groups = [0, 0, 1, 1, 2, 3, 4, 4]
-    return pd.DataFrame({"id": list("abcdefgh"), "kind": kinds, "group": groups, **columns})
+    return pd.DataFrame(
+        {"id": list("abcdefgh"), "modality": modalities, "group": groups, **columns}
+    )
 
 
 def test_the_summary_has_every_kind_and_its_fields(table):
-    summary = summarise_scores(table, n_resamples=200).set_index(["score", "kind"])
+    summary = summarise_scores(table, n_resamples=200).set_index(["score", "modality"])
     assert summary.loc["iou"].index.tolist() == ["small_fluorescent", "grayscale_tissue", "all"]
     assert summary.loc[("iou", "all"), ["n_images", "n_fields"]].tolist() == [8, 5]
     assert summary.loc[("dice", "all"), "estimate"] == pytest.approx(table["dice"].mean())
     small = summary.loc[("iou", "small_fluorescent")]
     assert small["low"] < small["estimate"] < small["high"]
-    assert missing_kinds(table) == ["large_fluorescent", "purple_tissue", "pink_purple_tissue"]
+    assert missing_modalities(table) == ["large_fluorescent", "purple_tissue", "pink_purple_tissue"]
 
 
 def test_one_field_of_view_has_no_interval(table):
-    gray = summarise_scores(table, n_resamples=50).set_index("kind").loc["grayscale_tissue"]
+    gray = summarise_scores(table, n_resamples=50).set_index("modality").loc["grayscale_tissue"]
     assert gray["low"].isna().all() and gray["high"].isna().all()
     told = tabulate_summary(summarise_scores(table, n_resamples=50))
-    assert told["kind"].tolist() == ["small fluorescent", "grayscale tissue", "all"]
+    assert told["modality"].tolist() == ["small fluorescent", "grayscale tissue", "all"]
     assert told.loc[1, "iou"].endswith("[one field]")
-    assert told.columns.tolist() == ["kind", "n_images", "n_fields", "dice", "iou"]
+    assert told.columns.tolist() == ["modality", "n_images", "n_fields", "dice", "iou"]
 
 
 def test_the_same_seed_gives_the_same_intervals(table):
@@ -164,7 +166,11 @@ def test_metrics_are_json_and_point_at_the_median(data, known):
     assert metrics["look_at_first"] == "masks/c.png"
     assert metrics["overall"]["n_images"] == 3
     assert metrics["overall"]["iou"]["estimate"] == 0.5
-    assert metrics["kinds"]["purple_tissue"]["iou"] == {"estimate": 0.5, "low": None, "high": None}
+    assert metrics["modalities"]["purple_tissue"]["iou"] == {
+        "estimate": 0.5,
+        "low": None,
+        "high": None,
+    }
     assert 0 <= metrics["calibration_error"] <= 1
 
 
@@ -179,8 +185,8 @@ def test_training_is_summarised_as_far_as_recorded(tmp_path):
 def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
     with mask_folder(tmp_path / "masks") as write_mask:
         table = evaluate(Oracle(), data, known, write_mask=write_mask).table
-    examples = pick_examples_by_kind(table)
-    assert examples["kind"].tolist() == ["small_fluorescent"] * 2 + ["purple_tissue"]
+    examples = pick_examples_by_modality(table)
+    assert examples["modality"].tolist() == ["small_fluorescent"] * 2 + ["purple_tissue"]
     assert examples["rank"].tolist() == ["best", "worst", "only"]
     assert examples["id"].tolist() == ["a", "b", "c"]
     read = read_examples(data, examples["id"], tmp_path / "masks")

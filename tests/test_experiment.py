@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.analysis.modality import MODALITIES, find_modalities
 from helpers.data.data_set import read_data_set
 from helpers.data.sample import write_sample
-from helpers.experiment.arms import ARMS, OURS, STEPS, choose_arms
-from helpers.experiment.findings import (
+from helpers.inversion.findings import (
     compare_arms,
     compare_left_out,
     judge_prediction,
@@ -16,7 +16,7 @@ from helpers.experiment.findings import (
     tabulate_changes,
     tabulate_steps,
 )
-from helpers.experiment.original_arithmetic import (
+from helpers.inversion.original_arithmetic import (
     View,
     ViewedNetwork,
     cast_input,
@@ -24,9 +24,14 @@ from helpers.experiment.original_arithmetic import (
     raw_input,
     trace_image,
 )
-from helpers.experiment.trials import ExperimentError, run_experiment, validate_as_original
-from helpers.exploration.kinds import KINDS, find_kinds
-from helpers.network.preprocessing import network_input
+from helpers.inversion.runs import ExperimentError, run_experiment, validate_as_original
+from helpers.inversion.variants import (
+    ARMS,
+    OURS,
+    STEPS,
+    choose_arms,
+)
+from helpers.network.intensities import network_input
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
 from helpers.training.devices import Device
@@ -200,9 +205,11 @@ def sample(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     write_sample(folder / "sample")
     data = read_data_set(folder / "sample", cache_dir=folder / "cache").labelled
-    kinds = find_kinds(data.images)["kind"]
+    modalities = find_modalities(data.images)["modality"]
     sides = np.where(np.arange(len(data)) % 8 == 0, "test", "train")
-    known = pd.DataFrame({"id": data.ids, "kind": kinds, "group": range(len(data)), "split": sides})
+    known = pd.DataFrame(
+        {"id": data.ids, "modality": modalities, "group": range(len(data)), "split": sides}
+    )
     return data, known
 
 
@@ -218,7 +225,7 @@ def test_every_test_image_is_scored_for_every_arm_view_and_seed(trials, sample):
     n_test = (sample[1]["split"] == "test").sum()
     counts = table.groupby(["arm", "view", "seed"])["id"].nunique()
     assert (counts.loc["original"] == n_test).all()
-    left_out = (sample[1]["split"] != "test") & sample[1]["kind"].str.endswith("tissue")
+    left_out = (sample[1]["split"] != "test") & sample[1]["modality"].str.endswith("tissue")
     assert (counts.loc["without_tissue"] == n_test + left_out.sum()).all()
     assert set(counts.loc["original"].index.get_level_values("view")) == set(arms[0].views)
     assert set(counts.loc["without_tissue"].index.get_level_values("view")) == set(OURS)
@@ -227,7 +234,7 @@ def test_every_test_image_is_scored_for_every_arm_view_and_seed(trials, sample):
 
 def test_a_finished_trial_is_not_trained_again(trials, sample, monkeypatch):
     run, arms, table = trials
-    monkeypatch.setattr("helpers.experiment.trials.train", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr("helpers.inversion.runs.train", lambda *a, **k: pytest.fail("trained"))
     again = run_experiment(run, TINY, *sample, arms, [0, 1], DEVICE)
     pd.testing.assert_frame_equal(again, table)
 
@@ -240,7 +247,7 @@ def test_a_trial_of_other_settings_is_refused(trials, sample):
 
 def test_an_arm_without_training_images_is_refused(sample, tmp_path):
     data, known = sample
-    fluorescent = known["kind"].str.endswith("fluorescent") | (known["split"] == "test")
+    fluorescent = known["modality"].str.endswith("fluorescent") | (known["split"] == "test")
     known = known.assign(split=known["split"].where(fluorescent, "left out"))
     with pytest.raises(ExperimentError, match=r"only_purple_tissue.*no training image"):
         run_experiment(
@@ -254,17 +261,18 @@ def test_an_arm_without_training_images_is_refused(sample, tmp_path):
 
 def some_scores(arm, iou, seeds=(0, 1)):
     rows = [
-        {"arm": arm, "view": "ours", "seed": seed, "id": f"{kind}{n}", "kind": kind, "group": n,
+        {"arm": arm, "view": "ours", "seed": seed, "id": f"{modality}{n}", "modality": modality,
+         "group": n,
          "iou": iou + 0.1 * seed, "fraction_true": 0.2, "fraction_pred": 0.3,
          "ground_marked": 0.1, "inverted": n == 0}
-        for kind in KINDS[:2] for n in range(4) for seed in seeds
+        for modality in MODALITIES[:2] for n in range(4) for seed in seeds
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def test_summary_holds_the_mean_over_seeds_and_their_range():
     summary = summarise_arms(some_scores("a", 0.5))
-    row = summary[(summary["kind"] == KINDS[0]) & (summary["measure"] == "iou")].iloc[0]
+    row = summary[(summary["modality"] == MODALITIES[0]) & (summary["measure"] == "iou")].iloc[0]
     assert row["estimate"] == pytest.approx(0.55)
     assert (row["seed_low"], row["seed_high"]) == pytest.approx((0.5, 0.6))
     assert (row["n_images"], row["n_fields"], row["n_seeds"]) == (4, 4, 2)
@@ -284,7 +292,7 @@ def test_one_field_of_view_has_no_interval():
 def test_a_constant_gain_is_found_without_doubt():
     table = pd.concat([some_scores("a", 0.5), some_scores("b", 0.7)])
     compared = compare_arms(table, ("a", "ours"), ("b", "ours"))
-    assert compared["kind"].tolist() == list(KINDS[:2])
+    assert compared["modality"].tolist() == list(MODALITIES[:2])
     np.testing.assert_allclose(compared[["difference", "low", "high"]], 0.2)
 
 
@@ -296,16 +304,16 @@ def test_an_arm_that_did_not_run_is_named():
 def test_the_table_has_a_row_a_step_and_a_column_a_kind():
     table = tabulate_steps(summarise_arms(some_scores("a", 0.5)), [("a", "ours")])
     assert table.index.tolist() == ["a"]
-    assert table.columns.tolist() == list(KINDS[:2])
-    assert table.loc["a", KINDS[0]] == "0.55 · 25%"
+    assert table.columns.tolist() == list(MODALITIES[:2])
+    assert table.loc["a", MODALITIES[0]] == "0.55 · 25%"
 
 
 def test_changes_are_told_with_sign_and_interval():
     table = pd.concat([some_scores("a", 0.5), some_scores("b", 0.7), some_scores("c", 0.6)])
     changes = tabulate_changes(table, [(name, "ours") for name in "abc"])
     assert changes.index.tolist() == ["b", "c"]
-    assert changes.loc["b", KINDS[0]] == "+0.20 (+0.20 to +0.20)"
-    assert changes.loc["c", KINDS[1]] == "-0.10 (-0.10 to -0.10)"
+    assert changes.loc["b", MODALITIES[0]] == "+0.20 (+0.20 to +0.20)"
+    assert changes.loc["c", MODALITIES[1]] == "-0.10 (-0.10 to -0.10)"
 
 
 PREDICTED = pd.DataFrame(
@@ -339,8 +347,8 @@ def test_a_kind_left_out_stands_beside_the_network_that_has_seen_it():
         ("without_tissue", "grayscale_tissue", 0.2, False),
         ("dark_ground_without_tissue", "grayscale_tissue", 0.7, False),
     ]
-    table = pd.DataFrame(rows, columns=["arm", "kind", "iou", "inverted"]).assign(view="ours")
-    found = compare_left_out(table, PREDICTED).set_index("kind")
+    table = pd.DataFrame(rows, columns=["arm", "modality", "iou", "inverted"]).assign(view="ours")
+    found = compare_left_out(table, PREDICTED).set_index("modality")
     assert found["arm"].to_dict() == {
         "purple_tissue": "without_purple_tissue",
         "grayscale_tissue": "without_tissue",

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.network.archives import load_model, save_network
+from helpers.network.saving import load_model, save_network
 from helpers.network.unet import build_unet
-from helpers.paths import ROOT
-from helpers.run_folder import RunFolder
+from helpers.run_folder import ROOT, RunFolder
 from helpers.settings import generate_settings, load_settings, parse_settings
 from helpers.training.devices import Device
 
@@ -88,7 +87,7 @@ def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from(fine
     groups = np.arange(120) // 2  # two images a field
     sides = np.array(["train", "validation", "test", "left out"])[groups % 4]
     ids = [f"image {k}" for k in range(120)]
-    known = pd.DataFrame({"id": ids, "kind": "purple_tissue", "group": groups, "split": sides})
+    known = pd.DataFrame({"id": ids, "modality": "purple_tissue", "group": groups, "split": sides})
     data = Chosen(ids)
     split = fine_tuning.split_unseen(data, known, 11, settings)
     table = known.set_index("id").loc[[name for side in split.values() for name in side.ids]]

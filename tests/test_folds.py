@@ -4,17 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.analysis.modality import MODALITIES
 from helpers.data.data_set import read_data_set
 from helpers.data.sample import write_sample
-from helpers.evaluation.metrics import dice
-from helpers.evaluation.nuclei_scores import summarise_nuclei
-from helpers.experiment import folds as runs
-from helpers.experiment.fold_plan import FoldError, assign_folds, describe_images, plan_folds
-from helpers.experiment.fold_scores import compare_splits, read_folds, summarise_folds
-from helpers.experiment.folds import main, run_folds, score_fold
-from helpers.exploration.kinds import KINDS
-from helpers.network.archives import read_settings
-from helpers.network.facts import change_network
+from helpers.evaluation import folds as runs
+from helpers.evaluation.fold_plan import (
+    FoldError,
+    assign_folds,
+    describe_images,
+    plan_folds,
+)
+from helpers.evaluation.fold_scores import compare_splits, read_folds, summarise_folds
+from helpers.evaluation.folds import main, run_folds, score_fold
+from helpers.evaluation.masks import dice
+from helpers.evaluation.nuclei import summarise_nuclei
+from helpers.network.complexity import change_network
+from helpers.network.saving import read_settings
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, parse_settings, write_settings
 from helpers.training.devices import Device
@@ -29,47 +34,47 @@ TINY = generate_settings(
 
 
 def some_groups(seed=0):
-    """Fields of 1 to 6 images, three kinds in unequal numbers."""
+    """Fields of 1 to 6 images, three modalities in unequal numbers."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 7, 60)
     groups = np.repeat(np.arange(60), sizes)
-    kinds = np.repeat(np.array(KINDS[:3])[np.arange(60) % 12 // 5], sizes)
+    modalities = np.repeat(np.array(MODALITIES[:3])[np.arange(60) % 12 // 5], sizes)
     order = rng.permutation(len(groups))
-    return groups[order], kinds[order]
+    return groups[order], modalities[order]
 
 
 @pytest.mark.parametrize("n_folds", [2, 5, 10])
 def test_groups_stay_whole_and_kinds_are_spread(n_folds):
-    groups, kinds = some_groups()
-    folds = assign_folds(groups, kinds, n_folds, seed=3)
+    groups, modalities = some_groups()
+    folds = assign_folds(groups, modalities, n_folds, seed=3)
     assert folds.shape == groups.shape
     assert np.issubdtype(folds.dtype, np.integer)
     assert set(folds) == set(range(1, n_folds + 1))
-    table = pd.DataFrame({"group": groups, "kind": kinds, "fold": folds})
+    table = pd.DataFrame({"group": groups, "modality": modalities, "fold": folds})
     assert (table.groupby("group")["fold"].nunique() == 1).all()
     largest = table.groupby("group").size().max()
-    counts = pd.crosstab(table["fold"], table["kind"])
+    counts = pd.crosstab(table["fold"], table["modality"])
     assert ((counts.max() - counts.min()) <= largest).all()
 
 
 def test_images_by_themselves_are_spread_to_one_image():
-    kinds = np.repeat(KINDS, [23, 7, 16, 4, 3])
-    folds = assign_folds(np.arange(len(kinds)), kinds, 5, seed=0)
-    counts = pd.crosstab(folds, kinds)
+    modalities = np.repeat(MODALITIES, [23, 7, 16, 4, 3])
+    folds = assign_folds(np.arange(len(modalities)), modalities, 5, seed=0)
+    counts = pd.crosstab(folds, modalities)
     assert (counts.max() - counts.min()).max() == 1
     assert np.ptp(np.bincount(folds)[1:]) <= 1
 
 
 def test_rare_kinds_fill_what_common_ones_leave():
     # Five groups of "a" leave the third fold one short; the only group of "b" goes there.
-    kinds = ["a"] * 5 + ["b"]
-    folds = assign_folds(range(6), kinds, 3, seed=0)
+    modalities = ["a"] * 5 + ["b"]
+    folds = assign_folds(range(6), modalities, 3, seed=0)
     assert np.bincount(folds)[1:].tolist() == [2, 2, 2]
 
 
 def test_the_seed_decides_the_folds():
-    groups, kinds = some_groups()
-    first, again, other = (assign_folds(groups, kinds, 5, seed=seed) for seed in (1, 1, 2))
+    groups, modalities = some_groups()
+    first, again, other = (assign_folds(groups, modalities, 5, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -325,14 +330,14 @@ def test_what_postprocessing_drops_counts_for_the_nuclei_alone(sample, choices):
 # ---------------------------------------------------------------- known answers
 
 
-def some_scores(values, groups=None, kinds=None, siblings=None):
+def some_scores(values, groups=None, modalities=None, siblings=None):
     """A fold's table: `values` are the dice; every image has 4 nuclei, of which 3 are found."""
     n = len(values)
     zeros = dict.fromkeys([f"tp_{percent}" for percent in range(75, 100, 5)], 0)
     return pd.DataFrame(
         {
             "id": [f"image {i}" for i in range(n)],
-            "kind": KINDS[0] if kinds is None else kinds,
+            "modality": MODALITIES[0] if modalities is None else modalities,
             "group": range(n) if groups is None else groups,
             "n_true": 4, "n_pred": 3,
             **dict.fromkeys(["tp_50", "tp_55", "tp_60", "tp_65"], 3), "tp_70": 2, **zeros,
@@ -344,36 +349,38 @@ def some_scores(values, groups=None, kinds=None, siblings=None):
 
 
 def test_the_summary_has_the_scores_of_nuclei_and_of_the_foreground():
-    table = some_scores([0.2, 0.4, 0.9], groups=[0, 0, 1], kinds=[*KINDS[:1] * 2, KINDS[2]])
+    table = some_scores(
+        [0.2, 0.4, 0.9], groups=[0, 0, 1], modalities=[*MODALITIES[:1] * 2, MODALITIES[2]]
+    )
     summary = summarise_folds(table, n_resamples=50)
     assert list(summary.columns) == list(summarise_nuclei(table, n_resamples=5).columns)
-    rows = summary.set_index(["score", "kind"])
+    rows = summary.set_index(["score", "modality"])
     assert rows.loc[("dice", "all"), "estimate"] == pytest.approx(0.5)
-    assert rows.loc[("iou", KINDS[0]), "estimate"] == pytest.approx(0.15)
+    assert rows.loc[("iou", MODALITIES[0]), "estimate"] == pytest.approx(0.15)
     assert rows.loc[("recall_70", "all"), "estimate"] == pytest.approx(0.5)
     assert rows.loc[("ap_50", "all"), "estimate"] == pytest.approx(0.75)
-    counts = rows.loc[("dice", KINDS[0]), ["n_images", "n_fields", "n_nuclei"]]
+    counts = rows.loc[("dice", MODALITIES[0]), ["n_images", "n_fields", "n_nuclei"]]
     assert counts.tolist() == [2, 1, 8]
-    assert np.isnan(rows.loc[("dice", KINDS[0]), "low"]), "one field of view has no interval"
+    assert np.isnan(rows.loc[("dice", MODALITIES[0]), "low"]), "one field of view has no interval"
     low, high = rows.loc[("dice", "all"), ["low", "high"]]
     assert (low, high) == pytest.approx((0.3, 0.9))
 
 
 def test_the_gain_of_leaking_images_is_told_apart():
-    kinds = [KINDS[0]] * 4 + [KINDS[2]] * 2
-    grouped = some_scores([0.5, 0.6, 0.7, 0.8, 0.3, 0.4], kinds=kinds)
+    modalities = [MODALITIES[0]] * 4 + [MODALITIES[2]] * 2
+    grouped = some_scores([0.5, 0.6, 0.7, 0.8, 0.3, 0.4], modalities=modalities)
     gain = np.array([0.1, 0.1, 0, 0, 0.2, 0.2])
-    random = some_scores(grouped["dice"] + gain, kinds=kinds, siblings=gain > 0)
-    rows = compare_splits(grouped, random).set_index(["score", "kind", "siblings"])
+    random = some_scores(grouped["dice"] + gain, modalities=modalities, siblings=gain > 0)
+    rows = compare_splits(grouped, random).set_index(["score", "modality", "siblings"])
     assert rows.loc[("dice", "all", "any"), "difference"] == pytest.approx(0.1)
     assert rows.loc[("dice", "all", "any"), "grouped"] == pytest.approx(0.55)
     assert rows.loc[("dice", "all", "any"), "random"] == pytest.approx(0.65)
-    small = rows.loc[("dice", KINDS[0], "with")]
+    small = rows.loc[("dice", MODALITIES[0], "with")]
     assert small[["difference", "low", "high"]].tolist() == pytest.approx([0.1] * 3)
-    none = rows.loc[("iou", KINDS[0], "without")]
+    none = rows.loc[("iou", MODALITIES[0], "without")]
     assert none[["difference", "low", "high"]].tolist() == pytest.approx([0] * 3)
-    assert rows.loc[("iou", KINDS[2], "with"), "difference"] == pytest.approx(0.1)
-    assert ("dice", KINDS[2], "without") not in rows.index
+    assert rows.loc[("iou", MODALITIES[2], "with"), "difference"] == pytest.approx(0.1)
+    assert ("dice", MODALITIES[2], "without") not in rows.index
     counts = rows.loc[("dice", "all", "with"), ["n_images", "n_fields"]]
     assert counts.tolist() == [4, 4]
 

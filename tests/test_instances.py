@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from helpers.evaluation.instances import (
+from helpers.evaluation.matching import (
     FATES_PRED,
     FATES_TRUE,
     THRESHOLDS,

@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.exploration.kinds import KINDS, Measures, find_kinds, measure_image, name_kind
+from helpers.analysis.modality import (
+    MODALITIES,
+    Measures,
+    classify,
+    find_modalities,
+    measure_image,
+)
 
 
 def discs(radius_px, shape=(256, 256), spacing_px=64, ground=8, level=120):
@@ -28,7 +34,7 @@ PINK = stained((225, 150, 190), (90, 30, 130))
 
 
 @pytest.mark.parametrize(
-    ("image", "kind"),
+    ("image", "modality"),
     [
         (discs(7), "small_fluorescent"),
         (discs(24, spacing_px=80), "large_fluorescent"),
@@ -37,10 +43,10 @@ PINK = stained((225, 150, 190), (90, 30, 130))
         (PINK, "pink_purple_tissue"),
     ],
 )
-def test_each_kind_is_recognised(image, kind):
-    assert find_kinds([image])["kind"].tolist() == [kind]
+def test_each_kind_is_recognised(image, modality):
+    assert find_modalities([image])["modality"].tolist() == [modality]
     sixteen = image.astype(np.uint16) * 16  # a 12-bit camera
-    assert find_kinds([sixteen])["kind"].tolist() == [kind]
+    assert find_modalities([sixteen])["modality"].tolist() == [modality]
 
 
 @pytest.mark.parametrize("radius_px", [6, 9, 14, 20, 26])
@@ -60,13 +66,13 @@ def test_the_radius_survives_halving_uneven_light_and_other_polarity():
 
 def test_large_nuclei_in_a_wide_field_are_small():
     wide = measure_image(discs(20, (640, 640), 100))
-    assert name_kind(wide) == "small_fluorescent"
-    assert name_kind(wide._replace(nucleus_radius_share=0.06)) == "large_fluorescent"
+    assert classify(wide) == "small_fluorescent"
+    assert classify(wide._replace(nucleus_radius_share=0.06)) == "large_fluorescent"
 
 
 def test_coloured_fluorescence_is_fluorescence():
     blue = np.dstack([discs(7) // 8, discs(7) // 8, discs(7)])
-    assert find_kinds([blue])["kind"].tolist() == ["small_fluorescent"]
+    assert find_modalities([blue])["modality"].tolist() == ["small_fluorescent"]
 
 
 def test_colour_measures_of_known_pixels():
@@ -83,19 +89,19 @@ def test_colour_measures_of_known_pixels():
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (40, 50), (40, 50, 3)])
 def test_a_constant_image_has_no_nuclei_and_a_kind(level, shape):
-    table = find_kinds([np.full(shape, level, np.uint8)])
+    table = find_modalities([np.full(shape, level, np.uint8)])
     assert table["nucleus_radius_px"].tolist() == [0]
-    assert table["kind"].isin(KINDS).all()
+    assert table["modality"].isin(MODALITIES).all()
     assert not table.isna().any(axis=None)
 
 
 def test_the_table_has_a_row_an_image_and_leaves_images_alone():
     image = discs(7)
     image.flags.writeable = False
-    table = find_kinds(iter([image, PURPLE]))
-    assert list(table.columns) == [*Measures._fields, "kind"]
+    table = find_modalities(iter([image, PURPLE]))
+    assert list(table.columns) == [*Measures._fields, "modality"]
     assert len(table) == 2
-    assert list(find_kinds([]).columns) == list(table.columns)
+    assert list(find_modalities([]).columns) == list(table.columns)
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 8, 4), (8, 8, 1), (0, 8), (2, 8, 8, 3)])
@@ -118,7 +124,7 @@ def test_the_embedded_sample_is_recognised(tmp_path):
         np.asarray(Image.open(folder / name / "images" / f"{name}.png").convert("RGB"))
         for name in truth["id"]
     ]
-    assert find_kinds(images)["kind"].tolist() == truth["kind"].tolist()
+    assert find_modalities(images)["modality"].tolist() == truth["modality"].tolist()
 
 
 def test_the_kinds_of_the_real_set_agree_with_the_catalogue(dsb2018):
@@ -130,6 +136,6 @@ def test_the_kinds_of_the_real_set_agree_with_the_catalogue(dsb2018):
             np.asarray(Image.open(io.BytesIO(archive.read(f"images/{name}.png"))))
             for name in some["image_id"]
         ]
-    agrees = find_kinds(images)["kind"].to_numpy() == some["modality"].to_numpy()
+    agrees = find_modalities(images)["modality"].to_numpy() == some["modality"].to_numpy()
     assert agrees.mean() > 0.97
     assert agrees[tissue[some.index]].all()

@@ -7,7 +7,7 @@ from conftest import box, files_of, png, some_image
 
 from helpers.data import layout
 from helpers.data.data_set import read_data_set
-from helpers.data.faults import DataFaultError
+from helpers.data.problems import DataFaultError
 from helpers.data.reading import read_label_image
 
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.data.maps import CHANNELS, foreground_of, labels_to_maps
 from helpers.network.losses import (
     LOSSES,
     BinaryCrossentropyDice,
@@ -14,6 +13,7 @@ from helpers.network.losses import (
     build_metrics,
 )
 from helpers.settings import TrainingParameters
+from helpers.targets.maps import CHANNELS, foreground_of, labels_to_maps
 
 TRUTH = np.zeros((2, 4, 4, 1), np.float32)
 TRUTH[0, :2] = 1

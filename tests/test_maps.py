@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.data.labels import labels_to_interior
-from helpers.data.maps import (
+from helpers.targets.maps import (
     CHANNELS,
     distance_to_rim,
     flip_maps,

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
-from helpers.evaluation.metrics import (
+from helpers.evaluation.masks import (
     Calibration,
     Confusion,
     bootstrap_interval,

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.data.maps import CHANNELS
-from helpers.network.facts import (
+from helpers.network.complexity import (
     change_network,
     count_flop,
     count_parameters,
@@ -17,6 +16,7 @@ from helpers.network.facts import (
 )
 from helpers.network.unet import build_unet
 from helpers.settings import SettingsError, generate_settings, load_settings, parse_settings
+from helpers.targets.maps import CHANNELS
 
 ORIGINAL = load_settings("settings/original.json")
 

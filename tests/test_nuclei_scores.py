@@ -1,4 +1,4 @@
-"""Tables of nuclei: counts that add up, intervals over fields, errors by kind, recall by size."""
+"""Tables of nuclei: counts, intervals over fields, errors by modality, recall by size."""
 
 import time
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.evaluation.instances import (
+from helpers.evaluation.masks import bootstrap_interval
+from helpers.evaluation.matching import (
     aggregated_jaccard,
     average_precision,
     bowl_score,
@@ -15,8 +16,7 @@ from helpers.evaluation.instances import (
     panoptic_quality,
     recall_at,
 )
-from helpers.evaluation.metrics import bootstrap_interval
-from helpers.evaluation.nuclei_scores import (
+from helpers.evaluation.nuclei import (
     ERRORS,
     PUBLISHED_AP,
     SCORES,
@@ -65,8 +65,8 @@ def table(matched):
     return score_nuclei(matched)
 
 
-def pick(summary, score, kind="all"):
-    return summary.set_index(["score", "kind"]).loc[(score, kind)]
+def pick(summary, score, modality="all"):
+    return summary.set_index(["score", "modality"]).loc[(score, modality)]
 
 
 def test_one_row_an_image_with_known_scores(table):
@@ -91,7 +91,7 @@ def test_one_row_an_image_with_known_scores(table):
 def test_the_columns_stand_as_they_are_told(table):
     levels = [f"tp_{percent}" for percent in range(50, 100, 5)]
     assert table.columns.tolist() == [
-        *("id", "kind", "group", "n_true", "n_pred", *levels),
+        *("id", "modality", "group", "n_true", "n_pred", *levels),
         *("ap_50", "ap_70", "ap_90", "f1_50", "bowl", "pq", "aji"),
         *("merged", "split", "inaccurate", "missed"),
         *("merging", "fragment", "inaccurate_pred", "spurious"),
@@ -101,7 +101,7 @@ def test_the_columns_stand_as_they_are_told(table):
 
 @pytest.fixture
 def many():
-    """Images by chance, in nine fields of view of two kinds."""
+    """Images by chance, in nine fields of view of two modalities."""
     rng = np.random.default_rng(5)
     images = []
     for number in range(30):
@@ -109,8 +109,8 @@ def many():
         pred = np.roll(true, rng.integers(0, 2, 2), (0, 1))
         pred[np.isin(pred, rng.permutation(60)[: rng.integers(0, 30)])] = 0
         pred[(pred > 25) & (pred < 35)] = 25
-        kind = ("small_fluorescent", "grayscale_tissue")[number % 9 > 6]
-        images.append((str(number), kind, number % 9, true, pred))
+        modality = ("small_fluorescent", "grayscale_tissue")[number % 9 > 6]
+        images.append((str(number), modality, number % 9, true, pred))
     return match_images(images)
 
 
@@ -159,7 +159,7 @@ def test_a_summary_pools_or_averages_as_worked_by_hand(table):
     )
     row = pick(summary, "ap_50", small)
     assert (row["n_images"], row["n_fields"], row["n_nuclei"]) == (3, 2, 8)
-    assert summary["kind"].unique().tolist() == [small, "purple_tissue", "all"]
+    assert summary["modality"].unique().tolist() == [small, "purple_tissue", "all"]
 
 
 def test_a_single_field_has_no_interval(table):
@@ -170,15 +170,15 @@ def test_a_single_field_has_no_interval(table):
 
 def test_a_kind_without_nuclei_has_no_pooled_score(table):
     summary = summarise_nuclei(table[table["id"] == "empty"])
-    values = summary[summary["kind"] == "all"].set_index("score")["estimate"]
+    values = summary[summary["modality"] == "all"].set_index("score")["estimate"]
     assert values[["mean_ap_50", "bowl"]].tolist() == [1, 1]
     assert values.drop(["mean_ap_50", "bowl"]).isna().all()
 
 
 def test_the_summary_can_be_told_to_readers(table):
     told = tabulate_summary(summarise_nuclei(table, n_resamples=50))
-    assert told.columns.tolist() == ["kind", "n_images", "n_fields", *SCORES]
-    assert told["kind"].tolist() == ["small fluorescent", "purple tissue", "all"]
+    assert told.columns.tolist() == ["modality", "n_images", "n_fields", *SCORES]
+    assert told["modality"].tolist() == ["small fluorescent", "purple tissue", "all"]
 
 
 def test_intervals_are_repeatable_and_hold_the_estimate(many):
@@ -226,7 +226,7 @@ def test_a_summary_of_many_images_takes_moments(many):
 
 
 def test_errors_per_hundred_nuclei(table):
-    errors = tabulate_errors(table).set_index("kind")
+    errors = tabulate_errors(table).set_index("modality")
     assert errors.columns.tolist() == ["n_images", "n_true", *ERRORS]
     assert errors.loc["small_fluorescent", list(ERRORS)].tolist() == [0, 0, 0, 25, 0]
     assert errors.loc["purple_tissue", list(ERRORS)].tolist() == [75, 25, 0, 0, 25]
@@ -240,7 +240,7 @@ def test_the_curve_pools_at_every_threshold(many):
     table, matchings = score_nuclei(many), [image.matching for image in many]
     curve = precision_curve(table)
     assert len(curve) == 3 * 10
-    pooled = curve[curve["kind"] == "all"]
+    pooled = curve[curve["modality"] == "all"]
     expected = [average_precision(matchings, threshold) for threshold in pooled["threshold"]]
     assert pooled["ap"].tolist() == pytest.approx(expected)
 
@@ -253,7 +253,7 @@ def test_published_curves_fall_from_50_to_90():
 def test_one_row_a_nucleus(matched):
     nuclei = nuclei_table(matched)
     assert nuclei.columns.tolist() == [
-        *("id", "kind", "group", "label", "area_px", "diameter_px", "iou", "fate")
+        *("id", "modality", "group", "label", "area_px", "diameter_px", "iou", "fate")
     ]
     assert nuclei.groupby("id").size().to_dict() == {"right": 4, "half": 4, "merge": 3, "split": 1}
     half = nuclei[nuclei["id"] == "half"]

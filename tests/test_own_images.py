@@ -10,12 +10,11 @@ from PIL import Image
 from skimage.measure import label
 from skimage.transform import resize
 
-from helpers.exploration.familiarity import Familiarity
-from helpers.own_images.any_image import read_any_image
-from helpers.own_images.examples import write_examples
-from helpers.own_images.files import list_images
-from helpers.own_images.folder import SUMMARY_COLUMNS, segment_folder
-from helpers.own_images.outputs import write_labels
+from helpers.analysis.out_of_distribution import Familiarity
+from helpers.data.any_image import read_any_image
+from helpers.data.sample import write_examples
+from helpers.segment.folder import SUMMARY_COLUMNS, list_images, segment_folder
+from helpers.segment.outputs import write_labels
 from helpers.settings import generate_settings
 
 

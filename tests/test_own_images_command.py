@@ -1,4 +1,4 @@
-"""`python -m helpers.own_images`: what it says, and its exit codes."""
+"""`python -m helpers.segment`: what it says, and its exit codes."""
 
 import sys
 from types import SimpleNamespace
@@ -11,13 +11,13 @@ from PIL import Image
 from skimage.measure import label
 
 from helpers.data.sample import draw_image
-from helpers.evaluation.instances import match
-from helpers.network.archives import save_network
+from helpers.evaluation.matching import match
+from helpers.network.saving import save_network
 from helpers.network.unet import build_unet
-from helpers.own_images.command import main
-from helpers.own_images.scale import KNOWN_DIAMETERS_PX
-from helpers.own_images.trained import load_trained
 from helpers.run_folder import REFERENCE, RunFolder
+from helpers.segment.command import main
+from helpers.segment.scale import KNOWN_DIAMETERS_PX
+from helpers.segment.trained import load_trained
 from helpers.settings import generate_settings
 
 
@@ -59,7 +59,7 @@ def run(tmp_path, monkeypatch):
         network=network, device="CPU", familiarity=None, known_px=(10, 60), fingerprint="1"
     )
     fake = SimpleNamespace(load_trained=lambda run: trained)
-    monkeypatch.setitem(sys.modules, "helpers.own_images.trained", fake)
+    monkeypatch.setitem(sys.modules, "helpers.segment.trained", fake)
     return SimpleNamespace(path=str(path), network=network)
 
 
@@ -69,7 +69,7 @@ def test_the_command_says_what_came_out(images, tmp_path, run, capsys):
     assert main([*arguments, "--pixel-size", "0.5", "--pattern", "*.PNG"]) == 0
     said = capsys.readouterr().out
     assert "3 of 3 images segmented, 6 nuclei; 0 with a warning, 0 failed" in said
-    assert "is not known: no familiarity.json" in said
+    assert "is not known: no out_of_distribution.json" in said
     assert str(out) in said
     (images / "bad.png").write_bytes(b"no image")
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(images / "black.png")
@@ -141,7 +141,9 @@ def test_a_real_network_is_loaded_with_what_its_run_knows(images, tmp_path, caps
     assert main(arguments) == 0
     assert "Keras on" in capsys.readouterr().out
     looks = {"columns": ["ground", "peak", "colour", "redness", "contrast", "size"]}
-    run.write_json("familiarity.json", looks | {"limit": 0.1, "looks": [[0.9, 1, 0, 0, -1, 3]]})
+    run.write_json(
+        "out_of_distribution.json", looks | {"limit": 0.1, "looks": [[0.9, 1, 0, 0, -1, 3]]}
+    )
     run.write_csv("metrics.csv", pd.DataFrame({"diameter_px": [12.0, 12.0]}))
     trained = load_trained(run)
     assert trained.known_px == (12, 12)

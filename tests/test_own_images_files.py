@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from helpers.own_images.any_image import read_any_image, refuse_unscaled
-from helpers.own_images.files import list_images
+from helpers.data.any_image import read_any_image, refuse_unscaled
+from helpers.segment.folder import list_images
 from helpers.settings import generate_settings, parse_settings
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops_table
 
-from helpers.own_images import measure
-from helpers.own_images.judge import list_warnings, measure_distance
-from helpers.own_images.measure import COLUMNS, measure_nuclei
-from helpers.own_images.overlays import draw_overlay
-from helpers.own_images.scale import KNOWN_DIAMETERS_PX, Scale, choose_scale, read_known_diameters
 from helpers.run_folder import RunFolder
+from helpers.segment import measure
+from helpers.segment.folder import list_warnings, measure_distance
+from helpers.segment.measure import COLUMNS, measure_nuclei
+from helpers.segment.outputs import draw_overlay
+from helpers.segment.scale import (
+    KNOWN_DIAMETERS_PX,
+    Scale,
+    choose_scale,
+    read_known_diameters,
+)
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.exploration.failures import predict_failures
-from helpers.exploration.familiarity import LOOKS, leave_out
-from helpers.exploration.kinds import KINDS
+from helpers.analysis.audit import predict_failures
+from helpers.analysis.modality import MODALITIES
+from helpers.analysis.out_of_distribution import LOOKS, leave_out
 from helpers.figures import audit as plots
 
 
@@ -22,7 +22,9 @@ def _close():
 def test_every_kind_is_named_where_it_is_predicted():
     image = np.kron([[10, 90, 10]], np.ones((8, 8))).astype(np.uint8)
     labels = np.kron([[0, 1, 0]], np.ones((8, 8), int))
-    predicted = predict_failures([image] * 3, [labels] * 3, [*KINDS[:2], KINDS[0]], [0, 1, 2])
+    predicted = predict_failures(
+        [image] * 3, [labels] * 3, [*MODALITIES[:2], MODALITIES[0]], [0, 1, 2]
+    )
     ax = plots.plot_prediction(predicted)
     ax.figure.canvas.draw()
     names = [label.get_text() for label in ax.get_yticklabels()]
@@ -34,11 +36,11 @@ def test_an_empty_prediction_is_drawn():
     plots.plot_prediction(predict_failures([], [], [], [])).figure.canvas.draw()
 
 
-@pytest.mark.parametrize("n_kinds", [1, 2, 3])
-def test_familiarity_of_any_number_of_kinds(n_kinds):
+@pytest.mark.parametrize("n_modalities", [1, 2, 3])
+def test_familiarity_of_any_number_of_kinds(n_modalities):
     rng = np.random.default_rng(0)
     looks = pd.DataFrame(rng.random((12, 6)), columns=LOOKS)
-    kinds = [KINDS[k % n_kinds] for k in range(12)]
-    ax = plots.plot_familiarity(leave_out(looks, kinds, range(12)))
+    modalities = [MODALITIES[k % n_modalities] for k in range(12)]
+    ax = plots.plot_familiarity(leave_out(looks, modalities, range(12)))
     ax.figure.canvas.draw()
-    assert len(ax.get_yticklabels()) == n_kinds
+    assert len(ax.get_yticklabels()) == n_modalities

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.exploration.kinds import KINDS, find_kinds
+from helpers.analysis.modality import MODALITIES, find_modalities
 from helpers.figures import data as plots
 
 RNG = np.random.default_rng(0)
@@ -56,8 +56,8 @@ def test_leaks_with_one_seed():
 
 
 def test_kinds_and_their_measures():
-    table = find_kinds(IMAGES)
-    assert isinstance(plots.plot_kinds(IMAGES, table["kind"]), Figure)
+    table = find_modalities(IMAGES)
+    assert isinstance(plots.plot_modalities(IMAGES, table["modality"]), Figure)
     assert isinstance(
         draw(plots.plot_measures(table, "ground", "colour", plt.figure().gca())), Axes
     )
@@ -66,16 +66,16 @@ def test_kinds_and_their_measures():
 
 
 def test_mistakes_are_shown_where_the_truth_is_known():
-    found = pd.Series([KINDS[0], KINDS[2], KINDS[0]])
-    known = pd.Series([KINDS[0], KINDS[3], None])
+    found = pd.Series([MODALITIES[0], MODALITIES[2], MODALITIES[0]])
+    known = pd.Series([MODALITIES[0], MODALITIES[3], None])
     figure = plots.plot_mistakes(IMAGES, found, known)
     assert len(figure.axes) == 1 and "pink-and-purple" in figure.axes[0].get_title()
     assert plots.plot_mistakes(IMAGES, found, found) is None
 
 
 def test_shares_and_values_by_kind():
-    shares = pd.DataFrame({"images": [0.9, 0.1], "nuclei": [0.5, 0.5]}, index=KINDS[:2])
+    shares = pd.DataFrame({"images": [0.9, 0.1], "nuclei": [0.5, 0.5]}, index=MODALITIES[:2])
     assert isinstance(draw(plots.plot_shares(shares)), Axes)
-    table = pd.DataFrame({"kind": [KINDS[0], KINDS[4]], "contrast": [0.5, np.nan]})
-    ax = draw(plots.plot_by_kind(table, "contrast", "contrast", plt.figure().gca(), zero=True))
+    table = pd.DataFrame({"modality": [MODALITIES[0], MODALITIES[4]], "contrast": [0.5, np.nan]})
+    ax = draw(plots.plot_by_modality(table, "contrast", "contrast", plt.figure().gca(), zero=True))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["small fluorescent (1)"]

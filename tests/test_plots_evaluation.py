@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.evaluation.metrics import calibration
+from helpers.evaluation.masks import calibration
 from helpers.evaluation.scores import summarise_scores
 from helpers.figures.evaluation import (
     plot_calibration,
@@ -29,7 +29,7 @@ def table():
     return pd.DataFrame(
         {
             "id": list("abcd"),
-            "kind": ["small_fluorescent"] * 3 + ["grayscale_tissue"],
+            "modality": ["small_fluorescent"] * 3 + ["grayscale_tissue"],
             "group": [0, 0, 1, 2],
             "iou": [0.8, 0.9, 0.7, 0.2],
             "diameter_px": [12.0, 9.0, np.nan, 20.0],
@@ -53,7 +53,7 @@ def test_scores_show_points_means_and_counts(table):
     assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.8, 0.2, 0.65])
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert labels[1] == "grayscale tissue\n1 image, 1 field"
-    assert labels[-1] == "all kinds\n4 images, 3 fields"
+    assert labels[-1] == "all modalities\n4 images, 3 fields"
     assert ax.get_xlim() == (0, 1)
 
 

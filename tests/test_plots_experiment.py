@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.experiment.original_arithmetic import Stage
 from helpers.figures import experiment as plots
+from helpers.inversion.original_arithmetic import Stage
 
 STEPS = {"first": ("original", "original"), "second": ("scaled", "ours")}
 NUMBERS = {"low": 0.3, "high": 0.5, "seed_low": 0.35, "seed_high": 0.45}
@@ -23,9 +23,16 @@ def _close():
 @pytest.fixture
 def summary():
     rows = [
-        {"arm": arm, "view": view, "kind": kind, "measure": "iou", "estimate": estimate, **NUMBERS}
+        {
+            "arm": arm,
+            "view": view,
+            "modality": modality,
+            "measure": "iou",
+            "estimate": estimate,
+            **NUMBERS,
+        }
         for (arm, view), estimate in zip(STEPS.values(), (0.1, 0.4), strict=True)
-        for kind in ("small_fluorescent", "purple_tissue")
+        for modality in ("small_fluorescent", "purple_tissue")
     ]
     return pd.DataFrame(rows)
 
@@ -45,7 +52,7 @@ def test_every_step_has_its_row_and_every_kind_its_point(summary):
     points = points_of(ax)
     assert [x for x, _ in points] == [0.1, 0.1, 0.4, 0.4]
     assert [round(y) for _, y in points] == [0, 0, 1, 1]
-    assert len({y for _, y in points}) == 4, "kinds do not hide one another"
+    assert len({y for _, y in points}) == 4, "modalities do not hide one another"
     names = [text.get_text() for text in ax.legend().get_texts()]
     assert names == ["small fluorescent", "purple tissue"]
 

@@ -2,8 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.data.maps import CHANNELS, labels_to_maps
 from helpers.figures.maps import paint_flow, plot_maps, plot_mask_and_nuclei
+from helpers.targets.maps import CHANNELS, labels_to_maps
 
 LABELS = np.zeros((20, 30), int)
 LABELS[4:12, 3:11], LABELS[4:12, 11:20] = 1, 2

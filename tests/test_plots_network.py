@@ -11,7 +11,7 @@ from helpers.figures.network import (
     plot_network,
     plot_receptive_fields,
 )
-from helpers.network.facts import tabulate_networks
+from helpers.network.complexity import tabulate_networks
 from helpers.settings import generate_settings, load_settings, parse_settings
 
 

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from helpers.evaluation.comparison import AP_SCORES, compare_published
-from helpers.evaluation.instances import FATES_TRUE, THRESHOLDS, match
-from helpers.evaluation.nuclei_scores import (
+from helpers.evaluation.matching import FATES_TRUE, THRESHOLDS, match
+from helpers.evaluation.nuclei import (
     ERRORS,
     PUBLISHED_AP,
     match_images,
@@ -17,6 +16,7 @@ from helpers.evaluation.nuclei_scores import (
     score_nuclei,
     tabulate_errors,
 )
+from helpers.evaluation.published import AP_SCORES, compare_published
 from helpers.figures.common import MATCHED, MISSED, SPURIOUS
 from helpers.figures.nuclei import (
     FATE_COLOURS,
@@ -123,7 +123,7 @@ def test_bars_are_the_errors_of_each_kind_that_has_nuclei(matched):
     ax = plot_error_types(tabulate_errors(score_nuclei(matched)))
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
     assert list(widths) == list(ERRORS) == legend(ax)
-    each = 100 / 12  # of twelve true nuclei; all kinds together have a second spurious object
+    each = 100 / 12  # of twelve true nuclei; all modalities together have a second spurious object
     assert widths["merged"] == pytest.approx([3 * each, 3 * each])
     assert widths["split"] == widths["missed"] == pytest.approx([each, each])
     assert widths["inaccurate"] == [0, 0]
@@ -131,7 +131,10 @@ def test_bars_are_the_errors_of_each_kind_that_has_nuclei(matched):
     colours = [to_hex(bars.patches[0].get_facecolor()).upper() for bars in ax.containers]
     assert colours == [FATE_COLOURS[error] for error in ERRORS]
     labels = [text.get_text() for text in ax.get_yticklabels()]
-    assert labels == ["small fluorescent\n12 nuclei, 2 images", "all kinds\n12 nuclei, 3 images"]
+    assert labels == [
+        "small fluorescent\n12 nuclei, 2 images",
+        "all modalities\n12 nuclei, 3 images",
+    ]
 
 
 def test_recall_stands_at_the_size_of_the_nuclei():

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from helpers.data.maps import labels_to_maps
-from helpers.paths import ROOT
+from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
+from helpers.targets.maps import labels_to_maps
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,20 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.data.maps import CHANNELS, flip_maps, foreground_of
 from helpers.network import prediction
-from helpers.network.archives import load_model, read_settings, read_state, save_network
-from helpers.network.decoding import maps_to_labels
+from helpers.network.geometry import rescale
+from helpers.network.intensities import network_input
 from helpers.network.prediction import Network, load_network, tiles
-from helpers.network.preprocessing import network_input, rescale
+from helpers.network.saving import (
+    load_model,
+    read_settings,
+    read_state,
+    save_network,
+)
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
+from helpers.targets.decoding import maps_to_labels
+from helpers.targets.maps import CHANNELS, flip_maps, foreground_of
 
 
 def settings_for(

@@ -3,17 +3,19 @@ import json
 import numpy as np
 import pytest
 
-from helpers.network.preprocessing import (
-    check_image,
+from helpers.data.reading import check_image
+from helpers.network.geometry import (
     crop_padding,
     cut,
+    pad,
+    pad_to_multiple,
+    rescale,
+)
+from helpers.network.intensities import (
     has_bright_ground,
     intensity_range,
     network_input,
     normalise,
-    pad,
-    pad_to_multiple,
-    rescale,
     to_channels,
 )
 from helpers.settings import generate_settings, parse_settings

@@ -14,15 +14,15 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 import nbformat
 import pytest
 import yaml
+from helpers.series.report import find_imports
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from papermill import inspect_notebook
 
 import helpers
-from helpers.paths import ROOT
-from helpers.series.parameters import SeriesError, check_parameters
-from helpers.series.report import find_imports
+from helpers.run_folder import ROOT
+from helpers.series import SeriesError, check_parameters
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RANGE = SpecifierSet(PROJECT["requires-python"])
@@ -304,7 +304,9 @@ def test_a_notebook_knows_no_machine(notebook):
         texts.append(output.get("text", ""))
         data = output.get("data", {})
         texts += [
-            data[kind] for kind in ("text/plain", "text/html", "text/markdown") if kind in data
+            data[modality]
+            for modality in ("text/plain", "text/html", "text/markdown")
+            if modality in data
         ]
     for text in texts:
         found = ABSOLUTE_PATH.search(text)

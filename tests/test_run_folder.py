@@ -3,8 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from helpers.paths import ROOT
-from helpers.run_folder import MADE_BY, REFERENCE, RunFolder
+from helpers.run_folder import MADE_BY, REFERENCE, ROOT, RunFolder
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_making_a_run_folder_writes_nothing(run):
 
 
 def test_written_values_are_read_back(run):
-    values = {"dice": 0.9, "kinds": ["größe"]}
+    values = {"dice": 0.9, "modalities": ["größe"]}
     assert run.write_json("metrics.json", values) == run.file("metrics.json")
     assert run.read_json("metrics.json") == values
     table = pd.DataFrame({"id": ["001", "2"], "value": [1.5, 2]})

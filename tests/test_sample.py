@@ -1,4 +1,4 @@
-"""The embedded sample: exact masks, five recognisable kinds, the same pixels everywhere."""
+"""The embedded sample: exact masks, five recognisable modalities, the same pixels everywhere."""
 
 import hashlib
 import zlib
@@ -9,7 +9,14 @@ from skimage.io import imread
 from skimage.measure import label
 
 from helpers.data import sample
-from helpers.data.sample import FIELDS, NOTICE, NUCLEI, draw_image, sample_truth, write_sample
+from helpers.data.sample import (
+    FIELDS,
+    NOTICE,
+    NUCLEI,
+    draw_image,
+    sample_truth,
+    write_sample,
+)
 
 DARK_GROUND = ("small_fluorescent", "large_fluorescent")
 
@@ -47,12 +54,12 @@ def gray(image):
 # One image ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", NUCLEI)
+@pytest.mark.parametrize("modality", NUCLEI)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_image_and_labels_are_what_is_promised(kind, seed):
-    image, labels = draw_image(kind, generator(seed), shape_px=(96, 130))
+def test_image_and_labels_are_what_is_promised(modality, seed):
+    image, labels = draw_image(modality, generator(seed), shape_px=(96, 130))
     assert image.dtype == np.uint8 and labels.dtype == np.int32
-    assert image.shape == ((96, 130, 3) if "purple" in kind else (96, 130))
+    assert image.shape == ((96, 130, 3) if "purple" in modality else (96, 130))
     assert labels.shape == (96, 130)
     n_nuclei = labels.max()
     assert n_nuclei >= 2 and set(np.unique(labels)) == set(range(n_nuclei + 1))
@@ -60,25 +67,25 @@ def test_image_and_labels_are_what_is_promised(kind, seed):
         assert label(labels == nucleus).max() == 1, "a nucleus is one region"
 
 
-@pytest.mark.parametrize("kind", NUCLEI)
-def test_nuclei_stand_out_on_the_right_side(kind):
+@pytest.mark.parametrize("modality", NUCLEI)
+def test_nuclei_stand_out_on_the_right_side(modality):
     for seed in range(4):
-        image, labels = draw_image(kind, generator(seed), shape_px=(160, 160))
+        image, labels = draw_image(modality, generator(seed), shape_px=(160, 160))
         ground, nuclei = (np.median(gray(image)[labels > 0 if n else labels == 0]) for n in (0, 1))
-        if kind in DARK_GROUND:
+        if modality in DARK_GROUND:
             assert ground < 20 and nuclei > ground + 10
         else:
             assert ground > 120 and nuclei < ground - 40
 
 
 def test_colours_tell_the_tissues_apart():
-    def green_deficit(kind):
-        image, labels = draw_image(kind, generator(), shape_px=(128, 160))
+    def green_deficit(modality):
+        image, labels = draw_image(modality, generator(), shape_px=(128, 160))
         red, green, blue = image[labels > 0].astype(float).mean(axis=0)
         return red - green, blue - green
 
-    for kind in ("purple_tissue", "pink_purple_tissue"):
-        assert min(green_deficit(kind)) > 20
+    for modality in ("purple_tissue", "pink_purple_tissue"):
+        assert min(green_deficit(modality)) > 20
     pink, labels = draw_image("pink_purple_tissue", generator(), shape_px=(128, 160))
     purple, other = draw_image("purple_tissue", generator(), shape_px=(128, 160))
     redness = [im[m == 0].astype(float) @ [1, 0, -1] for im, m in ((pink, labels), (purple, other))]
@@ -87,8 +94,8 @@ def test_colours_tell_the_tissues_apart():
 
 def test_large_nuclei_are_larger():
     areas = {
-        kind: np.median(np.bincount(draw_image(kind, generator(3))[1].ravel())[1:])
-        for kind in DARK_GROUND
+        modality: np.median(np.bincount(draw_image(modality, generator(3))[1].ravel())[1:])
+        for modality in DARK_GROUND
     }
     assert areas["large_fluorescent"] > 4 * areas["small_fluorescent"]
 
@@ -99,10 +106,10 @@ def test_the_seed_decides_everything():
     assert not np.array_equal(one[0], other[0])
 
 
-@pytest.mark.parametrize("kind", ["fluorescent", "", None])
-def test_unknown_kind_is_refused_with_the_known_ones(kind):
-    with pytest.raises(ValueError, match=r"`kind` .*small_fluorescent, large_fluorescent"):
-        draw_image(kind, generator())
+@pytest.mark.parametrize("modality", ["fluorescent", "", None])
+def test_unknown_kind_is_refused_with_the_known_ones(modality):
+    with pytest.raises(ValueError, match=r"`modality` .*small_fluorescent, large_fluorescent"):
+        draw_image(modality, generator())
 
 
 @pytest.mark.parametrize("shape_px", [(16, 128), (128,), (128, 128, 3)])
@@ -115,12 +122,12 @@ def test_bad_shape_is_refused(shape_px):
 
 
 def test_the_plan_covers_the_five_kinds(truth):
-    counts = truth["kind"].value_counts()
+    counts = truth["modality"].value_counts()
     assert set(counts.index) == set(NUCLEI)
     assert counts.min() >= 4 and counts["small_fluorescent"] == counts.max()
-    assert (truth.groupby("kind")["field"].nunique() >= 4).all()
+    assert (truth.groupby("modality")["field"].nunique() >= 4).all()
     tiled = truth.groupby("field").filter(lambda field: len(field) == 4)
-    assert tiled["kind"].nunique() >= 2
+    assert tiled["modality"].nunique() >= 2
     assert truth["id"].is_unique
     assert len(truth[["height", "width"]].drop_duplicates()) >= 3
 
@@ -155,7 +162,7 @@ def test_some_nuclei_touch(contents, truth):
     touching = dict.fromkeys(NUCLEI, 0)
     for row in truth.itertuples():
         masks = contents[row.id][1] > 0
-        touching[row.kind] += len(masks) - label(masks.any(axis=0), connectivity=1).max()
+        touching[row.modality] += len(masks) - label(masks.any(axis=0), connectivity=1).max()
     assert min(touching.values()) >= 2
 
 
@@ -168,7 +175,7 @@ def test_tiles_are_adjacent_cuts_of_one_field(contents, truth):
         whole = np.vstack(rows)
         field = FIELDS[number]
         shape_px = tuple(np.multiply(field.tile_px, field.grid))
-        image, labels = draw_image(field.kind, generator([0, number]), shape_px=shape_px)
+        image, labels = draw_image(field.modality, generator([0, number]), shape_px=shape_px)
         if whole.ndim == 3 and image.ndim == 2:
             image = np.stack([image] * 3, axis=-1)
         assert np.array_equal(whole if whole.ndim == 2 else whole[..., :3], image)

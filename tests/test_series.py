@@ -5,9 +5,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
+from helpers import series
 from helpers.data.data_set import read_data_set
-from helpers.paths import ROOT
-from helpers.series import runner as series
+from helpers.run_folder import ROOT
 
 REDUCED_EPOCHS = 5
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -151,12 +151,15 @@ def test_the_reduced_series_leaves_a_complete_run(reduced_run):
 @pytest.mark.slow
 def test_the_reduced_series_records_sound_metrics(reduced_run):
     metrics = json.loads((reduced_run / "metrics.json").read_text())
-    for entry in (metrics["overall"], *metrics["kinds"].values()):
+    for entry in (metrics["overall"], *metrics["modalities"].values()):
         for score in (entry["dice"], entry["iou"]):
             assert 0 <= score["estimate"] <= 1
             assert score["low"] is None or score["low"] <= score["estimate"] <= score["high"]
         assert entry["iou"]["estimate"] <= entry["dice"]["estimate"]
-    assert sum(kind["n_images"] for kind in metrics["kinds"].values()) == metrics["data"]["test"]
+    assert (
+        sum(modality["n_images"] for modality in metrics["modalities"].values())
+        == metrics["data"]["test"]
+    )
     assert 0 <= metrics["calibration_error"] <= 1
 
 

@@ -3,11 +3,16 @@ import pytest
 from conftest import box, files_of, some_image
 
 from helpers.run_folder import RunFolder
-from helpers.series.session import Session, settle_split, start_session
+from helpers.session import Session, settle_split, start_session
 from helpers.settings import generate_settings
 
 DRAWN = pd.DataFrame(
-    {"id": ["a", "b", "c"], "kind": "k", "group": [0, 1, 2], "split": ["train", "test", "train"]}
+    {
+        "id": ["a", "b", "c"],
+        "modality": "k",
+        "group": [0, 1, 2],
+        "split": ["train", "test", "train"],
+    }
 )
 OTHER = DRAWN.assign(split=["test", "train", "train"])
 
@@ -108,7 +113,7 @@ def test_a_test_set_of_its_own_brings_its_own_truth(tmp_path, write_set):
     known = known.set_index("id")
     assert known.loc["b", "group"] == 1
     assert known.loc["new", "group"] not in DRAWN["group"].tolist()
-    assert known["kind"].notna().all()
+    assert known["modality"].notna().all()
 
 
 def test_a_test_set_that_was_trained_on_is_refused(tmp_path, write_set):

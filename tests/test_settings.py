@@ -5,7 +5,8 @@ from typing import get_args
 import jsonschema
 import pytest
 
-from helpers.paths import ROOT, resolve
+from helpers.architecture import Activation, Initializer
+from helpers.run_folder import ROOT, resolve
 from helpers.settings import (
     CALLBACKS,
     Settings,
@@ -16,7 +17,6 @@ from helpers.settings import (
     write_schema,
     write_settings,
 )
-from helpers.structure import Activation, Initializer
 
 ORIGINAL = "settings/original.json"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
-from helpers.paths import ROOT
+from helpers.run_folder import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,17 @@
-import io
-import zipfile
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from helpers.exploration.seams import CHANCE, find_copies, find_seams
-from helpers.exploration.splits import (
+from helpers.analysis.fields import CHANCE, find_copies, find_groups, find_seams
+from helpers.analysis.splits import (
     SPLIT_NAMES,
-    find_groups,
     keep_back,
     leaking_share,
     random_split,
     split_by_group,
 )
+from helpers.data.data_set import read_data_set
 
 
 def field_of_view(seed, shape=(192, 192), dtype=np.uint8):
@@ -328,12 +324,9 @@ def catalogue(dsb2018):
 
 @pytest.fixture(scope="module")
 def real_groups(dsb2018, catalogue):
-    with zipfile.ZipFile(dsb2018 / "stage1_train_compact.zip") as archive:
-        images = [
-            np.asarray(Image.open(io.BytesIO(archive.read(f"images/{name}.png"))))
-            for name in catalogue["image_id"]
-        ]
-    return find_groups(images)
+    data = read_data_set(dsb2018 / "stage1_train.zip")
+    order = [data.ids.index(name) for name in catalogue["image_id"]]
+    return find_groups(data.select(order).images)
 
 
 def quadrants_of(catalogue):
@@ -362,11 +355,15 @@ def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
     assert np.mean([leaking_share(split, mosaics) for split in splits]) == pytest.approx(
         0.45, abs=0.03
     )
-    kinds = catalogue["modality"]
-    split = split_by_group(real_groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=kinds)
+    modalities = catalogue["modality"]
+    split = split_by_group(
+        real_groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=modalities
+    )
     assert leaking_share(split, mosaics) <= 0.05
     assert (split == "test").mean() == pytest.approx(0.1, abs=0.01)
-    assert set(kinds[split == "test"]) == set(kinds) - {"pink_purple_tissue"}  # a single field
+    assert set(modalities[split == "test"]) == set(modalities) - {
+        "pink_purple_tissue"
+    }  # a single field
 
 
 def test_stardists_test_images_have_no_published_sibling_in_training(catalogue, real_groups):
@@ -397,7 +394,7 @@ def test_a_kind_can_be_kept_for_the_test_alone():
 
 @pytest.mark.parametrize(
     ("test_strata", "message"),
-    [(["d"], "'d', of which there is no group; there are: a, b"), (["a", "b"], "every kind")],
+    [(["d"], "'d', of which there is no group; there are: a, b"), (["a", "b"], "every modality")],
 )
 def test_a_kind_that_cannot_be_kept_for_the_test_is_refused(test_strata, message):
     groups, strata = np.arange(6), list("aaabbb")

@@ -3,20 +3,19 @@ import pandas as pd
 import pytest
 
 from helpers.data.data_set import read_data_set
-from helpers.data.maps import CHANNELS
 from helpers.data.sample import write_sample
-from helpers.evaluation.matching import match_network
-from helpers.evaluation.nuclei_scores import score_nuclei
-from helpers.experiment.targets import (
+from helpers.evaluation.nuclei import match_network, score_nuclei
+from helpers.evaluation.targets import (
     TARGETS,
     count_contacts,
     score_ceiling,
     tabulate_precision,
     train_target,
 )
-from helpers.network.archives import read_settings
+from helpers.network.saving import read_settings
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings
+from helpers.targets.maps import CHANNELS
 from helpers.training.devices import Device
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
@@ -28,7 +27,9 @@ def sample(tmp_path_factory):
     folder = write_sample(tmp_path_factory.mktemp("sample"), seed=3)
     cache = tmp_path_factory.mktemp("cache")
     data = read_data_set(folder, cache_dir=cache).labelled.select(range(0, 40, 5))
-    known = pd.DataFrame({"id": data.ids, "kind": "small_fluorescent", "group": range(len(data))})
+    known = pd.DataFrame(
+        {"id": data.ids, "modality": "small_fluorescent", "group": range(len(data))}
+    )
     return data, known
 
 

@@ -5,11 +5,11 @@ import importlib
 import numpy as np
 import pytest
 
-from helpers.data.maps import labels_to_maps
-from helpers.network.facts import change_network
+from helpers.network.complexity import change_network
 from helpers.network.prediction import Network
-from helpers.paths import ROOT
+from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
+from helpers.targets.maps import labels_to_maps
 
 SETTINGS = generate_settings(1, base_filters=2, input_size=16)
 

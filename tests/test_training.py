@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.network.archives import load_model, read_settings, read_state
 from helpers.network.prediction import load_network
+from helpers.network.saving import load_model, read_settings, read_state
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings, parse_settings
 from helpers.training import loop as training

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy.ndimage import minimum_filter
 
-from helpers.data.maps import labels_to_maps
 from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing, tune_run
-from helpers.network.archives import read_settings, save_network
+from helpers.network.saving import read_settings, save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, parse_settings
+from helpers.targets.maps import labels_to_maps
 
 TWO = np.zeros((40, 40), np.int32)
 TWO[5:20, 5:20], TWO[5:20, 20:35] = 1, 2

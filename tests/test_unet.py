@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import helpers
-from helpers.data.maps import CHANNELS
+from helpers.architecture import HEADS, OutputParams
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, load_settings, parse_settings
-from helpers.structure import HEADS, OutputParams
+from helpers.targets.maps import CHANNELS
 
 # As the original program's description prints it: type, output shape, parameters, inputs by place.
 ORIGINAL = [

@@ -23,10 +23,15 @@ from helpers.data.cache import (
     replace_file,
     write_index,
 )
-from helpers.data.faults import GRAVE, Fault, refuse_faults, tabulate_faults
-from helpers.data.image_files import read_entry
+from helpers.data.problems import (
+    GRAVE,
+    Fault,
+    refuse_faults,
+    tabulate_faults,
+)
+from helpers.data.problems import read_entry
 from helpers.data.layout import Entry, Source, find_entries
-from helpers.paths import ROOT, resolve
+from helpers.run_folder import ROOT, resolve
 
 CACHE_DIR = "data/cache"
 SAMPLE = "sample"

@@ -17,7 +17,7 @@ import pooch
 from tqdm import tqdm
 
 from helpers.data.layout import refuse_unsafe
-from helpers.paths import ROOT, resolve
+from helpers.run_folder import ROOT, resolve
 
 BASE_URL = "https://data.broadinstitute.org/bbbc/BBBC038/"
 TRAIN, TEST = "stage1_train.zip", "stage1_test.zip"

@@ -2,12 +2,14 @@
 
 import io
 from typing import NamedTuple
-
 import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
-
 from helpers.data.png16 import read_png16
+from numpy.typing import NDArray
+from skimage.transform import resize
+from helpers.settings import Settings
+
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -177,3 +179,25 @@ def _decode_tiff_by_pillow(raw: bytes, reason: ValueError) -> np.ndarray:
         if file.mode not in ("1", "L", "RGB", "RGBA", "I;16") or (bits > 8 and file.mode != "I;16"):
             raise ValueError(f"{reason}; save it without compression") from reason
         return np.asarray(file)
+
+
+def check_image(image: NDArray[np.number]) -> NDArray[np.number]:
+    """Return `image` as an array if it is one that the series can use; raise ValueError if not."""
+    image = np.asarray(image)
+    if (
+        image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] not in (1, 3))
+        or not image.size
+    ):
+        raise ValueError(
+            f"an image must have shape (H, W), (H, W, 1) or (H, W, 3), received {image.shape}; "
+            "drop an alpha channel first, and give one image, not a stack"
+        )
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+        raise ValueError(f"an image must be uint8, uint16 or float, received {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        n_bad = int((~np.isfinite(image)).sum())
+        raise ValueError(
+            f"the image holds {n_bad} values that are NaN or infinite; replace them first"
+        )
+    return image

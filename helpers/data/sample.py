@@ -1,6 +1,6 @@
 """The embedded sample: synthetic images of nuclei, drawn from a seed, with exact masks.
 
-The five kinds of image are those of the Data Science Bowl 2018 set (BBBC038). Nothing here is
+The five modalities are those of the Data Science Bowl 2018 set (BBBC038). Nothing here is
 a measurement: the images teach and test the series where the real set is absent.
 
 The same seed gives the same pixels on every machine. The only random numbers are uniform ones
@@ -8,20 +8,52 @@ from PCG64, and pixels are computed with the four operations and the square root
 IEEE 754 rounds alike everywhere. A sine or an exponential may differ in its last bit.
 """
 
-import tempfile
 from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
+import tifffile
+from PIL import Image
+
+import tempfile
+from typing import NamedTuple
 import pandas as pd
 from skimage.io import imsave
 from skimage.measure import label, regionprops
+
+
+ENLARGED = 5
+"""How many times one example is enlarged: its nuclei are then larger than a network knows."""
+
+
+def write_examples(folder: str | Path, seed: int = 1) -> Path:
+    """Return the folder, after writing six synthetic images as plain files.
+
+    One of each modality of the embedded sample, drawn anew, so that no network was trained on them:
+    PNG, PNG with alpha, JPEG, TIFF of 16 bit and of floats; and one of small nuclei, enlarged.
+    The same seed writes the same bytes.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    small, large, gray = (
+        draw_image(modality, rng)[0]
+        for modality in ("small_fluorescent", "large_fluorescent", "grayscale_tissue")
+    )
+    purple, pink = (draw_image(modality, rng)[0] for modality in ("purple_tissue", "pink_purple_tissue"))
+    Image.fromarray(small).save(folder / "small nuclei.png")
+    tifffile.imwrite(folder / "large_nuclei_16bit.tif", large.astype(np.uint16) * 257)
+    tifffile.imwrite(folder / "grayscale_tissue_float.tif", gray.astype(np.float32) / 255)
+    Image.fromarray(purple).save(folder / "purple_tissue.jpg", quality=95)
+    Image.fromarray(pink).convert("RGBA").save(folder / "pink_purple_tissue.png")
+    height, width = small.shape[:2]
+    enlarged = Image.fromarray(small).resize((width * ENLARGED, height * ENLARGED), Image.BICUBIC)
+    enlarged.save(folder / "enlarged.png")
+    return folder
 
 NOTICE = "SYNTHETIC.txt"
 
 
 class Nuclei(NamedTuple):
-    """How the nuclei of one kind are shaped and spread; lengths in pixels."""
+    """How the nuclei of one modality are shaped and spread; lengths in pixels."""
 
     radius_px: tuple[float, float]
     elongation: tuple[float, float]
@@ -33,7 +65,7 @@ class Nuclei(NamedTuple):
 class Field(NamedTuple):
     """One drawn field of view, cut into `grid` rows and columns of images of `tile_px`."""
 
-    kind: str
+    modality: str
     tile_px: tuple[int, int]
     grid: tuple[int, int] = (1, 1)
     stored: str = "rgba"
@@ -47,8 +79,8 @@ NUCLEI = {
     "grayscale_tissue": Nuclei((6.0, 8.5), (1.0, 1.6), 0.12, 4000, 0.15),
 }
 
-# Unequal counts, as in the real set; at least four fields a kind, so that a split by field
-# can put every kind on both sides.
+# Unequal counts, as in the real set; at least four fields a modality, so that a split by field
+# can put every modality on both sides.
 FIELDS = (
     Field("small_fluorescent", (128, 128), (2, 2)),
     Field("small_fluorescent", (128, 128), (2, 2), "gray"),
@@ -73,12 +105,12 @@ FIELDS = (
 )
 
 
-def draw_image(kind, rng, *, shape_px=(128, 128)):
-    """Return one synthetic image of `kind` and the exact labels of its nuclei.
+def draw_image(modality, rng, *, shape_px=(128, 128)):
+    """Return one synthetic image of `modality` and the exact labels of its nuclei.
 
     Parameters
     ----------
-    kind : str
+    modality : str
         One of the keys of `NUCLEI`, for example ``"small_fluorescent"``.
     rng : numpy.random.Generator
         The source of all that is random; ``PCG64`` where the pixels must be reproducible.
@@ -95,7 +127,7 @@ def draw_image(kind, rng, *, shape_px=(128, 128)):
     Raises
     ------
     ValueError
-        If the kind is unknown or the shape is too small to hold a nucleus.
+        If the modality is unknown or the shape is too small to hold a nucleus.
 
     Examples
     --------
@@ -103,15 +135,15 @@ def draw_image(kind, rng, *, shape_px=(128, 128)):
     >>> image.shape, image.dtype, labels.dtype
     ((128, 128, 3), dtype('uint8'), dtype('int32'))
     """
-    if kind not in NUCLEI:
+    if modality not in NUCLEI:
         allowed = ", ".join(NUCLEI)
-        raise ValueError(f"`kind` (={kind!r}) is not a kind of image; use one of: {allowed}.")
+        raise ValueError(f"`modality` (={modality!r}) is not a modality; use one of: {allowed}.")
     if len(shape_px) != 2 or min(shape_px) < 32:
         raise ValueError(
             f"`shape_px` (={shape_px}) must be height and width, each at least 32; try (128, 128)."
         )
-    labels = _place_nuclei(tuple(shape_px), NUCLEI[kind], rng)
-    image = _RENDERERS[kind](labels, rng)
+    labels = _place_nuclei(tuple(shape_px), NUCLEI[modality], rng)
+    image = _RENDERERS[modality](labels, rng)
     return np.floor(np.clip(image, 0, 255) + 0.5).astype(np.uint8), labels
 
 
@@ -121,18 +153,18 @@ def sample_truth():
     Returns
     -------
     pandas.DataFrame
-        One row an image, in the order of the ids: `id`, `kind`, `field` (images cut from one
+        One row an image, in the order of the ids: `id`, `modality`, `field` (images cut from one
         field of view share its number), `row` and `column` of the image in that field,
         `height`, `width` (pixels) and `channels` (as stored).
     """
     rows = []
     for number, field in enumerate(FIELDS):
         for row, column in np.ndindex(field.grid):
-            index = sum(known["kind"] == field.kind for known in rows)
+            index = sum(known["modality"] == field.modality for known in rows)
             rows.append(
                 {
-                    "id": f"sample_{field.kind}_{index:02d}",
-                    "kind": field.kind,
+                    "id": f"sample_{field.modality}_{index:02d}",
+                    "modality": field.modality,
                     "field": number,
                     "row": row,
                     "column": column,
@@ -211,7 +243,7 @@ def _write_images(folder, seed):
     for number, field in enumerate(FIELDS):
         rng = np.random.Generator(np.random.PCG64([seed, number]))
         (height, width), (rows, columns) = field.tile_px, field.grid
-        image, labels = draw_image(field.kind, rng, shape_px=(height * rows, width * columns))
+        image, labels = draw_image(field.modality, rng, shape_px=(height * rows, width * columns))
         for tile in truth[truth["field"] == number].itertuples():
             cut = np.s_[
                 tile.row * height : (tile.row + 1) * height,

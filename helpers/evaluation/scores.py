@@ -1,4 +1,4 @@
-"""How good a trained network is: per image, per kind and overall, with what we cannot know.
+"""How good a trained network is: per image, per modality and overall, with what we cannot know.
 
 Images go through one at a time. Their masks are written as they come; probabilities are not kept.
 """
@@ -12,24 +12,149 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from helpers.analysis.modality import MODALITIES, display_name, guess_nuclei
 from helpers.data.data_set import DataSet
-from helpers.data.maps import labels_to_target_mask
-from helpers.evaluation.masks import MaskWriter, read_mask
-from helpers.evaluation.metrics import (
+from helpers.evaluation.masks import (
     Calibration,
+    MaskWriter,
     bootstrap_interval,
     calibration,
     dice,
     iou,
     precision,
+    read_mask,
     recall,
 )
-from helpers.exploration.kinds import KINDS, say_kind
 from helpers.run_folder import RunFolder
+from helpers.settings import Settings
+from helpers.targets.maps import labels_to_target_mask
+
+
+class Threshold:
+    """Otsu's threshold in the place of a network: the rarer side of it is called nucleus.
+
+    See `helpers.analysis.modality.guess_nuclei`. Scored like a network, by
+    `helpers.evaluation.scores.evaluate`.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those of the network that it is compared with; only the target is read.
+    """
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def predict(self, image: NDArray) -> NDArray[np.float32]:
+        """Return 1 where `image` is guessed to be nucleus and 0 elsewhere.
+
+        Parameters
+        ----------
+        image : (H, W) or (H, W, 3) array of uint8 or uint16
+
+        Returns
+        -------
+        (H, W) float32 array of 0 and 1
+        """
+        return guess_nuclei(image).astype(np.float32)
+
+
+def negate(image: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return the negative of an image: black becomes white.
+
+    Examples
+    --------
+    >>> negate(np.array([[0, 200]], np.uint8))
+    array([[255,  55]], dtype=uint8)
+    """
+    return np.invert(image)
+
+
+def remove_colour(image: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return an (H, W, 3) image as gray, (H, W): the mean of its channels, rounded.
+
+    Examples
+    --------
+    >>> remove_colour(np.array([[[10, 20, 60]]], np.uint8))
+    array([[30]], dtype=uint8)
+    """
+    return np.rint(image.mean(axis=2)).astype(image.dtype)
+
+
+VARIATIONS = {"negative": negate, "gray": remove_colour}
+"""What is done to an image before its mask is predicted once more."""
+
+
+def measure_invariance(
+    network, data: DataSet, known: pd.DataFrame, masks_dir: Path, *, threshold: float = 0.5
+) -> pd.DataFrame:
+    """Return how alike the masks of an image and of its variations are.
+
+    Parameters
+    ----------
+    network : helpers.network.prediction.Network
+        Anything whose `predict(image)` gives (H, W) probabilities.
+    data : DataSet
+        Images of uint8 or uint16; their labels are not read.
+    known : DataFrame
+        Has the columns id, modality and group for all of them, as a run's `split.csv`.
+    masks_dir : Path
+        Holds the mask of every image as it is, as `helpers.evaluation.masks` writes them.
+    threshold : float
+        The one that those masks were made with.
+
+    Returns
+    -------
+    DataFrame
+        One row an image and variation: id, modality, group, variation ("negative" or "gray") and
+        agreement, the IoU of the two predictions, 0 to 1; the truth plays no part. An image
+        without colour has no row "gray".
+    """
+    about = known.set_index("id")[["modality", "group"]].to_dict("index")
+    rows = []
+    places = range(len(data))
+    for place in tqdm(places, desc="varying", unit=" images", leave=False):
+        name, image = data.ids[place], data.images[place]
+        mask = read_mask(masks_dir / f"{name}.png")
+        for variation, vary in VARIATIONS.items():
+            if variation == "gray" and image.ndim == 2:
+                continue
+            agreement = iou(mask, network.predict(vary(image)) >= threshold)
+            about_it = {"id": name, **about[name], "variation": variation}
+            rows.append(about_it | {"agreement": agreement})
+    return pd.DataFrame(rows)
+
+
+def tabulate_invariance(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean agreement by modality and variation, and the lowest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `measure_invariance` returns it.
+
+    Returns
+    -------
+    DataFrame
+        One row a modality, in the order of `helpers.analysis.modality.MODALITIES`; columns
+        "negative" and "gray", whose entries read "0.97 (lowest 0.81)", or "" where nothing was
+        compared.
+    """
+    found = table.groupby(["modality", "variation"])["agreement"].agg(["mean", "min"])
+    text = found.apply(lambda row: f"{row['mean']:.2f} (lowest {row['min']:.2f})", axis=1)
+    modalities = [modality for modality in MODALITIES if modality in set(table["modality"])]
+    columns = [name for name in VARIATIONS if name in set(table["variation"])]
+    return (
+        text.unstack()
+        .reindex(index=modalities, columns=columns)
+        .fillna("")
+        .rename_axis(columns=None)
+    )
+
 
 SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
 ALL = "all"
-"""The name under which the images of every kind together are summarised."""
+"""The name under which the images of every modality together are summarised."""
 
 
 class Evaluation(NamedTuple):
@@ -56,7 +181,7 @@ def evaluate(
     data : DataSet
         Labelled images.
     known : DataFrame
-        Has the columns id, kind and group for all of them, as a run's `split.csv`.
+        Has the columns id, modality and group for all of them, as a run's `split.csv`.
     threshold : float
         A pixel is nucleus where its probability is at least this, 0 to 1, ends excluded.
     write_mask : callable, optional
@@ -65,7 +190,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        The table has id, kind, group, dice, iou, precision, recall (0 to 1), fraction_true and
+        The table has id, modality, group, dice, iou, precision, recall (0 to 1), fraction_true and
         fraction_pred (share of the pixels that is foreground), n_nuclei and diameter_px (median
         of the nuclei; NaN without any). The truth is what the network was trained to predict:
         whole nuclei or their interiors.
@@ -118,7 +243,7 @@ def _size(labels: NDArray[np.integer]) -> dict[str, float]:
 
 
 def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, dict[str, Any]]:
-    """Return kind and group by id, or refuse what cannot be evaluated."""
+    """Return modality and group by id, or refuse what cannot be evaluated."""
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` (={threshold}) must lie between 0 and 1; try 0.5")
     if not len(data):
@@ -129,11 +254,11 @@ def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, di
     if not data.table["labelled"].all():
         name = data.table.loc[~data.table["labelled"], "id"].iloc[0]
         raise ValueError(f"{name!r} has no masks to compare with; pass `data.labelled`")
-    about = known.set_index("id")[["kind", "group"]].to_dict("index")
+    about = known.set_index("id")[["modality", "group"]].to_dict("index")
     unknown = [name for name in data.ids if name not in about]
     if unknown:
         raise ValueError(
-            f"kind and group of {len(unknown)} images are not known (e.g. {unknown[0]!r}); "
+            f"modality and group of {len(unknown)} images are not known (e.g. {unknown[0]!r}); "
             "execute notebook 01 with the same run"
         )
     return about
@@ -146,7 +271,7 @@ def summarise_scores(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return mean and 95 % interval of each score, for every kind that occurs and for all images.
+    """Return mean and 95 % interval of each score, by modality and for all images.
 
     Parameters
     ----------
@@ -162,16 +287,18 @@ def summarise_scores(
     Returns
     -------
     DataFrame
-        Columns score, kind, n_images, n_fields, estimate, low, high; kinds in the order of
-        `helpers.exploration.kinds.KINDS`, then "all". `low` and `high` are NaN where there is
+        Columns score, modality, n_images, n_fields, estimate, low, high; modalities in the order of
+        `helpers.analysis.modality.MODALITIES`, then "all". `low` and `high` are NaN where there is
         one field of view: one field says nothing about the next.
     """
-    kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
+    modalities = [modality for modality in MODALITIES if (table["modality"] == modality).any()]
     rows = []
     for name in scores:
-        for kind in [*kinds, ALL]:
-            chosen = table if kind == ALL else table[table["kind"] == kind]
-            rows.append({"score": name, "kind": kind} | _interval(chosen, name, n_resamples, seed))
+        for modality in [*modalities, ALL]:
+            chosen = table if modality == ALL else table[table["modality"] == modality]
+            rows.append(
+                {"score": name, "modality": modality} | _interval(chosen, name, n_resamples, seed)
+            )
     return pd.DataFrame(rows)
 
 
@@ -189,22 +316,24 @@ def _interval(table: pd.DataFrame, name: str, n_resamples: int, seed: int) -> di
 
 
 def tabulate_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the summary as a reader wants it: one row a kind, "0.81 [0.75, 0.86]" in a cell."""
+    """Return the summary for a reader: one row a modality, "0.81 [0.75, 0.86]" in a cell."""
 
     def read(row) -> str:
         if np.isnan(row["low"]):
             return f"{row['estimate']:.2f} [one field]"
         return f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
-    told = summary.assign(text=summary.apply(read, axis=1), kind=summary["kind"].map(say_kind))
-    wide = told.pivot(index=["kind", "n_images", "n_fields"], columns="score", values="text")
-    ordered = wide.loc[list(told["kind"].unique()), list(told["score"].unique())]
+    told = summary.assign(
+        text=summary.apply(read, axis=1), modality=summary["modality"].map(display_name)
+    )
+    wide = told.pivot(index=["modality", "n_images", "n_fields"], columns="score", values="text")
+    ordered = wide.loc[list(told["modality"].unique()), list(told["score"].unique())]
     return ordered.reset_index().rename_axis(columns=None)
 
 
-def missing_kinds(table: pd.DataFrame) -> list[str]:
-    """Return the kinds of which there is no image to test on."""
-    return [kind for kind in KINDS if not (table["kind"] == kind).any()]
+def missing_modalities(table: pd.DataFrame) -> list[str]:
+    """Return the modalities of which there is no image to test on."""
+    return [modality for modality in MODALITIES if not (table["modality"] == modality).any()]
 
 
 def pick_examples(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
@@ -229,10 +358,12 @@ def _best_first(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table.sort_values(by, ascending=False, kind="stable")
 
 
-def pick_examples_by_kind(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
-    """Return best, median and worst of every kind, kinds in the order of `KINDS`."""
-    kinds = [table[table["kind"] == kind] for kind in KINDS]
-    return pd.concat([pick_examples(part, by) for part in kinds if len(part)], ignore_index=True)
+def pick_examples_by_modality(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
+    """Return best, median and worst of every modality, modalities in the order of `MODALITIES`."""
+    modalities = [table[table["modality"] == modality] for modality in MODALITIES]
+    return pd.concat(
+        [pick_examples(part, by) for part in modalities if len(part)], ignore_index=True
+    )
 
 
 def read_examples(
@@ -263,22 +394,22 @@ def describe_evaluation(
 ) -> dict[str, Any]:
     """Return the content of `metrics.json`: `about`, then every number of the summary.
 
-    "overall" and each entry of "kinds" have n_images, n_fields and, by score, estimate, low and
-    high; the ends are None where there is a single field of view. "look_at_first" is the mask of
-    the median test image, from the run's folder.
+    "overall" and each entry of "modalities" have n_images, n_fields and, by score, estimate, low
+    and high; the ends are None where there is a single field of view. "look_at_first" is the mask
+    of the median test image, from the run's folder.
     """
-    by_kind: dict[str, dict[str, Any]] = {}
+    by_modality: dict[str, dict[str, Any]] = {}
     for row in summary.to_dict("records"):
-        entry = by_kind.setdefault(
-            row["kind"], {name: row[name] for name in ("n_images", "n_fields")}
+        entry = by_modality.setdefault(
+            row["modality"], {name: row[name] for name in ("n_images", "n_fields")}
         )
         ends = {end: None if np.isnan(row[end]) else round(row[end], 4) for end in ("low", "high")}
         entry[row["score"]] = {"estimate": round(row["estimate"], 4), **ends}
     ranked = _best_first(evaluation.table, "iou")["id"]
     return {
         **about,
-        "overall": by_kind.pop(ALL),
-        "kinds": by_kind,
+        "overall": by_modality.pop(ALL),
+        "modalities": by_modality,
         "calibration_error": round(evaluation.calibration.error, 4),
         "look_at_first": f"masks/{ranked.iloc[(len(ranked) - 1) // 2]}.png",
     }

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from helpers.data.data_set import DataSet
-from helpers.evaluation.instances import THRESHOLDS, Matching, average_precision, match
-from helpers.network.archives import load_model, read_settings, save_network
-from helpers.network.decoding import maps_to_labels
+from helpers.evaluation.matching import THRESHOLDS, Matching, average_precision, match
 from helpers.network.prediction import Network, load_network
+from helpers.network.saving import load_model, read_settings, save_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Postprocessing, Settings
+from helpers.targets.decoding import maps_to_labels
 
 TRIED = {
     "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),

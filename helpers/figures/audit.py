@@ -6,23 +6,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from helpers.exploration.failures import FAILS_BELOW
-from helpers.exploration.kinds import KINDS, say_kind
-from helpers.figures.common import KIND_COLOURS
+from helpers.analysis.audit import FAILS_BELOW
+from helpers.analysis.modality import MODALITIES, display_name
+from helpers.figures.common import MODALITY_COLOURS
 
 
 def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw how far a threshold comes on every kind, the likeliest failure first; return the axes.
+    """Draw what a threshold reaches on every modality, the likeliest failure first.
 
     Parameters
     ----------
     predicted : DataFrame
-        From `helpers.exploration.failures.predict_failures`.
+        From `helpers.analysis.audit.predict_failures`.
     """
     ax = plt.subplots(figsize=(6.5, 2.6))[1] if ax is None else ax
     ax.axvspan(0, FAILS_BELOW, color="black", alpha=0.06, linewidth=0)
-    names = [f"{say_kind(row.Index)} ({row.training_fields})" for row in predicted.itertuples()]
-    ax.barh(names, predicted["threshold_iou"], color=[KIND_COLOURS[k] for k in predicted.index])
+    names = [f"{display_name(row.Index)} ({row.training_fields})" for row in predicted.itertuples()]
+    ax.barh(names, predicted["threshold_iou"], color=[MODALITY_COLOURS[k] for k in predicted.index])
     for row, value in enumerate(predicted["threshold_iou"]):
         ax.annotate(f" {value:.2f}", (value, row), va="center")
     ax.invert_yaxis()
@@ -32,23 +32,24 @@ def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_familiarity(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw how far images are without their field and without their kind; return the axes.
+    """Draw how far images are without their field and without their modality; return the axes.
 
     Parameters
     ----------
     distances : DataFrame
-        From `helpers.exploration.familiarity.leave_out`; what is nearer than .05 is drawn there.
+        From `helpers.analysis.out_of_distribution.leave_out`; what is nearer than .05 is drawn
+        there.
     """
     ax = plt.gca() if ax is None else ax
-    order = [kind for kind in KINDS if (distances["kind"] == kind).any()]
+    order = [modality for modality in MODALITIES if (distances["modality"] == modality).any()]
     rng = np.random.default_rng(0)
-    styles = {"all but its field": ("full", -0.18), "all but its kind": ("none", 0.18)}
-    for row, kind in enumerate(order):
+    styles = {"all but its field": ("full", -0.18), "all but its modality": ("none", 0.18)}
+    for row, modality in enumerate(order):
         for case, (fill, shift) in styles.items():
-            chosen = (distances["kind"] == kind) & (distances["trained_on"] == case)
+            chosen = (distances["modality"] == modality) & (distances["trained_on"] == case)
             values = distances.loc[chosen, "distance"].clip(lower=0.05)
             height = row + shift + rng.uniform(-0.12, 0.12, len(values))
-            style = {"fillstyle": fill, "color": KIND_COLOURS[kind], "alpha": 0.6}
+            style = {"fillstyle": fill, "color": MODALITY_COLOURS[modality], "alpha": 0.6}
             ax.plot(values, height, "o", markersize=4, **style)
     for case, (fill, _) in styles.items():
         ax.plot(
@@ -58,8 +59,10 @@ def plot_familiarity(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     ax.xaxis.set_minor_formatter(NullFormatter())
-    counts = distances.loc[distances["trained_on"] == "all but its field", "kind"].value_counts()
-    ax.set_yticks(range(len(order)), [f"{say_kind(k)} ({counts.get(k, 0)})" for k in order])
+    counts = distances.loc[
+        distances["trained_on"] == "all but its field", "modality"
+    ].value_counts()
+    ax.set_yticks(range(len(order)), [f"{display_name(k)} ({counts.get(k, 0)})" for k in order])
     ax.set(ylim=(len(order) - 0.5, -0.5), xlabel="distance from the training images (1: usual)")
     ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 TRUTH, PREDICTION = "#56B4E9", "#DE8F05"
 MATCHED, MISSED, SPURIOUS = "#56B4E9", "#D55E00", "#ECE133"
-KIND_COLOURS = {
+MODALITY_COLOURS = {
     "small_fluorescent": "#0173B2",
     "large_fluorescent": "#029E73",
     "purple_tissue": "#CC78BC",
     "pink_purple_tissue": "#D55E00",
     "grayscale_tissue": "#949494",
 }
-"""Colours from seaborn's colour-blind palette; a kind has the same one in every figure."""
+"""Colours from seaborn's colour-blind palette; a modality has the same one in every figure."""
 
 
 def set_style() -> None:

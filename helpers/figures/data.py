@@ -1,4 +1,4 @@
-"""Figures of a data set: its intensities, nuclei, fields of view, leaks and kinds of image."""
+"""Figures of a data set: its intensities, nuclei, fields of view, leaks and modalities."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from helpers.exploration import kinds as rules
-from helpers.exploration.fields import assemble_field
-from helpers.exploration.kinds import KINDS, say_kind
-from helpers.figures.common import KIND_COLOURS, plot_gallery, stretch
+from helpers.analysis import modality as rules
+from helpers.analysis.fields import assemble_field
+from helpers.analysis.modality import MODALITIES, display_name
+from helpers.figures.common import MODALITY_COLOURS, plot_gallery, stretch
 
-_ALL = "#0173B2"  # where no kind is meant
+_ALL = "#0173B2"  # where no modality is meant
 
 
 def plot_ranges(
@@ -86,7 +86,7 @@ def plot_leaks(leaks: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     leaks : DataFrame
-        From `helpers.exploration.fields.compare_leaks`.
+        From `helpers.analysis.fields.compare_leaks`.
     """
     ax = plt.subplots(figsize=(6.5, 2.6))[1] if ax is None else ax
     order = ["random", "grouped"]
@@ -104,31 +104,35 @@ def plot_leaks(leaks: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_kinds(images: Sequence[np.ndarray], kinds: Sequence[str], n_each: int = 4) -> Figure:
-    """Draw `n_each` images of every kind there is, a kind a row; return the figure."""
-    kinds = np.asarray(kinds)
-    present = [kind for kind in KINDS if (kinds == kind).any()]
+def plot_modalities(
+    images: Sequence[np.ndarray], modalities: Sequence[str], n_each: int = 4
+) -> Figure:
+    """Draw `n_each` images of every modality there is, a modality a row; return the figure."""
+    modalities = np.asarray(modalities)
+    present = [modality for modality in MODALITIES if (modalities == modality).any()]
     figure, axes = plt.subplots(
         len(present), n_each, figsize=(1.7 * n_each, 1.8 * len(present)), squeeze=False
     )
-    for row, kind in zip(axes, present, strict=True):
-        members = np.flatnonzero(kinds == kind)
+    for row, modality in zip(axes, present, strict=True):
+        members = np.flatnonzero(modalities == modality)
         spread = np.linspace(0, len(members) - 1, min(n_each, len(members))).astype(int)
         for ax in row:
             ax.set_axis_off()
         for ax, member in zip(row, members[spread], strict=False):
             ax.imshow(stretch(images[member]), vmin=0, vmax=1)
-        row[0].set_title(f"{say_kind(kind)}, n = {len(members)}", color=KIND_COLOURS[kind])
+        row[0].set_title(
+            f"{display_name(modality)}, n = {len(members)}", color=MODALITY_COLOURS[modality]
+        )
     return figure
 
 
 def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -> Axes:
-    """Draw two measures of every image by kind, with the limits of the rules; return the axes.
+    """Draw two measures of every image by modality, with the limits of the rules; return the axes.
 
     Parameters
     ----------
     table : DataFrame
-        From `helpers.exploration.kinds.find_kinds`.
+        From `helpers.analysis.modality.find_modalities`.
     x, y : str
         Two of its measures.
     """
@@ -147,11 +151,18 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
         "nucleus_radius_share": "radius over the field's side",
     }
     ax = plt.gca() if ax is None else ax
-    for kind in KINDS:
-        of_kind = table[table["kind"] == kind]
-        if len(of_kind):
-            label = f"{say_kind(kind)} ({len(of_kind)})"
-            ax.plot(of_kind[x], of_kind[y], "o", color=KIND_COLOURS[kind], alpha=0.6, label=label)
+    for modality in MODALITIES:
+        of_modality = table[table["modality"] == modality]
+        if len(of_modality):
+            label = f"{display_name(modality)} ({len(of_modality)})"
+            ax.plot(
+                of_modality[x],
+                of_modality[y],
+                "o",
+                color=MODALITY_COLOURS[modality],
+                alpha=0.6,
+                label=label,
+            )
     ax.axvline(limits[x], color="black", linestyle=":", linewidth=1)
     ax.axhline(limits[y], color="black", linestyle=":", linewidth=1)
     ax.set(xlabel=units[x], ylabel=units[y], title=f"dotted: limits; n = {len(table)} images")
@@ -163,18 +174,20 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
 def plot_mistakes(
     images: Sequence[np.ndarray], found: pd.Series, known: pd.Series, n_most: int = 10
 ) -> Figure | None:
-    """Draw the first images whose found kind is not the known one; None if there is none.
+    """Draw the first images whose found modality is not the known one; None if there is none.
 
     Parameters
     ----------
     images : sequence of arrays
     found, known : Series of str
-        Kinds by position; where `known` is missing nothing can be wrong.
+        Modalities by position; where `known` is missing nothing can be wrong.
     """
     wrong = np.flatnonzero((found != known) & known.notna())[:n_most]
     if not len(wrong):
         return None
-    titles = [f"found {say_kind(found.iloc[k])}\nknown {say_kind(known.iloc[k])}" for k in wrong]
+    titles = [
+        f"found {display_name(found.iloc[k])}\nknown {display_name(known.iloc[k])}" for k in wrong
+    ]
     figure = plot_gallery([images[k] for k in wrong], titles, n_columns=min(len(wrong), 5))
     for ax in figure.axes:
         ax.title.set_fontsize("small")
@@ -182,17 +195,23 @@ def plot_mistakes(
 
 
 def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw what part of the whole set each kind is, a bar a quantity; return the axes.
+    """Draw what part of the whole set each modality is, a bar a quantity; return the axes.
 
     Parameters
     ----------
     shares : DataFrame
-        A row a kind, a column a quantity, shares of 0 to 1.
+        A row a modality, a column a quantity, shares of 0 to 1.
     """
     ax = plt.gca() if ax is None else ax
     left = np.zeros(shares.shape[1])
-    for kind, row in shares.iterrows():
-        ax.barh(shares.columns, row, left=left, color=KIND_COLOURS[kind], label=say_kind(kind))
+    for modality, row in shares.iterrows():
+        ax.barh(
+            shares.columns,
+            row,
+            left=left,
+            color=MODALITY_COLOURS[modality],
+            label=display_name(modality),
+        )
         for quantity, (start, share) in enumerate(zip(left, row, strict=True)):
             if share >= 0.05:
                 ax.annotate(
@@ -209,15 +228,15 @@ def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_by_kind(
+def plot_by_modality(
     table: pd.DataFrame, x: str, unit: str, ax: Axes | None = None, zero: bool = False
 ) -> Axes:
-    """Draw a point an image in a row a kind, with the median of each; return the axes.
+    """Draw a point an image in a row a modality, with the median of each; return the axes.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `kind` and `x`, a row an image.
+        Columns `modality` and `x`, a row an image.
     x : str
         Column to draw.
     unit : str
@@ -227,15 +246,19 @@ def plot_by_kind(
     """
     ax = plt.gca() if ax is None else ax
     table = table.dropna(subset=[x])
-    order = [kind for kind in KINDS if (table["kind"] == kind).any()]
+    order = [modality for modality in MODALITIES if (table["modality"] == modality).any()]
     if zero:
         ax.axvline(0, color="black", linestyle=":", linewidth=1)
-    for row, kind in enumerate(order):
-        values = table.loc[table["kind"] == kind, x].to_numpy()
+    for row, modality in enumerate(order):
+        values = table.loc[table["modality"] == modality, x].to_numpy()
         scatter = np.random.default_rng(0).uniform(-0.25, 0.25, len(values))
-        ax.plot(values, row + scatter, "o", color=KIND_COLOURS[kind], alpha=0.5, markersize=4)
+        ax.plot(
+            values, row + scatter, "o", color=MODALITY_COLOURS[modality], alpha=0.5, markersize=4
+        )
         ax.plot([np.median(values)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
-    counts = table["kind"].value_counts()
-    ax.set_yticks(range(len(order)), [f"{say_kind(kind)} ({counts[kind]})" for kind in order])
+    counts = table["modality"].value_counts()
+    ax.set_yticks(
+        range(len(order)), [f"{display_name(modality)} ({counts[modality]})" for modality in order]
+    )
     ax.set(ylim=(len(order) - 0.5, -0.5), xlabel=unit, title="a point an image; line: median")
     return ax

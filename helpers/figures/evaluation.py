@@ -13,12 +13,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from helpers.evaluation.metrics import Calibration
-from helpers.exploration.kinds import say_kind
+from helpers.analysis.modality import display_name
+from helpers.evaluation.masks import Calibration
 from helpers.figures.common import (
-    KIND_COLOURS,
     MATCHED,
     MISSED,
+    MODALITY_COLOURS,
     SPURIOUS,
     plot_errors,
     plot_image,
@@ -36,7 +36,7 @@ ERROR_LEGEND = [
 def plot_scores(
     table: pd.DataFrame, summary: pd.DataFrame, score: str = "iou", ax: Axes | None = None
 ) -> Axes:
-    """Draw a dot an image, and beside them mean and 95 % interval, by kind; return the axes.
+    """Draw a dot an image, and beside them mean and 95 % interval, by modality; return the axes.
 
     Parameters
     ----------
@@ -49,8 +49,12 @@ def plot_scores(
     rows = summary[summary["score"] == score].reset_index(drop=True)
     rng = np.random.default_rng(0)
     for y, row in rows.iterrows():
-        values = table if row["kind"] not in KIND_COLOURS else table[table["kind"] == row["kind"]]
-        colour = KIND_COLOURS.get(row["kind"], "black")
+        values = (
+            table
+            if row["modality"] not in MODALITY_COLOURS
+            else table[table["modality"] == row["modality"]]
+        )
+        colour = MODALITY_COLOURS.get(row["modality"], "black")
         jitter = y + rng.uniform(-0.12, 0.12, len(values))
         ax.scatter(values[score], jitter, s=18, color=colour, alpha=0.5, linewidths=0)
         ax.hlines(y + 0.28, row["low"], row["high"], color="black", linewidth=1.5)
@@ -69,27 +73,34 @@ def say_score(score: str) -> str:
 
 
 def _tell(row: pd.Series) -> str:
-    kind = say_kind(row["kind"]) if row["kind"] in KIND_COLOURS else "all kinds"
+    modality = (
+        display_name(row["modality"]) if row["modality"] in MODALITY_COLOURS else "all modalities"
+    )
     images = "image" if row["n_images"] == 1 else "images"
     fields = "field" if row["n_fields"] == 1 else "fields"
-    return f"{kind}\n{row['n_images']} {images}, {row['n_fields']} {fields}"
+    return f"{modality}\n{row['n_images']} {images}, {row['n_fields']} {fields}"
 
 
 def plot_score_against(
     table: pd.DataFrame, column: str, label: str, score: str = "iou", ax: Axes | None = None
 ) -> Axes:
-    """Draw a score of every image against a measure of it, kinds in their colours; return the axes.
+    """Draw a score of every image against a measure of it, coloured by modality.
 
     The measure's axis is logarithmic; images without it (NaN, 0) are left out and counted in the
     title.
     """
     ax = plt.gca() if ax is None else ax
     known = table[table[column] > 0]
-    for kind, colour in KIND_COLOURS.items():
-        points = known[known["kind"] == kind]
+    for modality, colour in MODALITY_COLOURS.items():
+        points = known[known["modality"] == modality]
         if len(points):
             ax.scatter(
-                points[column], points[score], s=22, color=colour, alpha=0.75, label=say_kind(kind)
+                points[column],
+                points[score],
+                s=22,
+                color=colour,
+                alpha=0.75,
+                label=display_name(modality),
             )
     left_out = (
         f", {len(table) - len(known)} without nuclei left out" if len(known) < len(table) else ""
@@ -162,8 +173,8 @@ def plot_examples(
 
 
 def tell_example(row) -> str:
-    """Return a title: rank, kind and IoU of an example, as `pick_examples` gives it."""
-    return f"{row.rank}: {say_kind(row.kind)}\nIoU {row.iou:.2f}"
+    """Return a title: rank, modality and IoU of an example, as `pick_examples` gives it."""
+    return f"{row.rank}: {display_name(row.modality)}\nIoU {row.iou:.2f}"
 
 
 def write_overlay(

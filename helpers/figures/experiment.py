@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.experiment.original_arithmetic import Stage
-from helpers.exploration.kinds import say_kind
-from helpers.figures.common import KIND_COLOURS
+from helpers.analysis.modality import display_name
+from helpers.figures.common import MODALITY_COLOURS
+from helpers.inversion.original_arithmetic import Stage
 
 AXES = {
     "iou": "IoU of the foreground",
@@ -26,12 +26,12 @@ def plot_steps(
     measure: str = "iou",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one measure of several arms, kinds in their colours; return the axes.
+    """Draw one measure of several arms, modalities in their colours; return the axes.
 
     Parameters
     ----------
     summary : DataFrame
-        As `helpers.experiment.findings.summarise_arms` returns it.
+        As `helpers.inversion.findings.summarise_arms` returns it.
     steps : mapping of str to (arm, view)
         What is drawn, from top to bottom, under which name.
     measure : str
@@ -42,15 +42,15 @@ def plot_steps(
     """
     ax = plt.gca() if ax is None else ax
     rows = summary[summary["measure"] == measure]
-    kinds = [kind for kind in KIND_COLOURS if kind in set(rows["kind"])]
+    modalities = [modality for modality in MODALITY_COLOURS if modality in set(rows["modality"])]
     for y, (arm, view) in enumerate(steps.values()):
-        for place, kind in enumerate(kinds):
-            chosen = (rows["arm"] == arm) & (rows["view"] == view) & (rows["kind"] == kind)
+        for place, modality in enumerate(modalities):
+            chosen = (rows["arm"] == arm) & (rows["view"] == view) & (rows["modality"] == modality)
             for _, row in rows[chosen].iterrows():
-                where = y + 0.7 * ((place + 0.5) / len(kinds) - 0.5)
-                _plot_estimate(row, where, KIND_COLOURS[kind], ax)
-    for kind in kinds:
-        ax.plot([], [], "o", color=KIND_COLOURS[kind], label=say_kind(kind))
+                where = y + 0.7 * ((place + 0.5) / len(modalities) - 0.5)
+                _plot_estimate(row, where, MODALITY_COLOURS[modality], ax)
+    for modality in modalities:
+        ax.plot([], [], "o", color=MODALITY_COLOURS[modality], label=display_name(modality))
     for y in range(1, len(steps)):
         ax.axhline(y - 0.5, color="0.9", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(steps)), list(steps))
@@ -72,7 +72,7 @@ def plot_stages(ways: Mapping[str, Sequence[Stage]]) -> Figure:
     Parameters
     ----------
     ways : mapping of str to sequence of Stage
-        As `helpers.experiment.original_arithmetic.trace_image` returns them.
+        As `helpers.inversion.original_arithmetic.trace_image` returns them.
     """
     n_stages = len(next(iter(ways.values())))
     size = (2.1 * n_stages, 2.2 * len(ways))

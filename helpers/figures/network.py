@@ -14,11 +14,11 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from helpers.data.maps import foreground_of
-from helpers.evaluation.metrics import iou
+from helpers.architecture import HEADS
+from helpers.evaluation.masks import iou
 from helpers.figures.common import plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
-from helpers.structure import HEADS
+from helpers.targets.maps import foreground_of
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42

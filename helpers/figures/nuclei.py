@@ -14,10 +14,10 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
-from helpers.evaluation.comparison import AP_SCORES, ENDS
-from helpers.evaluation.instances import FATES_TRUE, THRESHOLDS, Matching, match
-from helpers.evaluation.nuclei_scores import ERRORS
-from helpers.exploration.kinds import say_kind
+from helpers.analysis.modality import display_name
+from helpers.evaluation.matching import FATES_TRUE, THRESHOLDS, Matching, match
+from helpers.evaluation.nuclei import ERRORS
+from helpers.evaluation.published import AP_SCORES, ENDS
 from helpers.figures.common import (
     MATCHED,
     MISSED,
@@ -111,9 +111,9 @@ def plot_published(comparison: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw errors per 100 true nuclei as bars, a group of bars a kind; return the axes.
+    """Draw errors per 100 true nuclei as bars, a group of bars a modality; return the axes.
 
-    `errors` is as `helpers.evaluation.nuclei_scores.tabulate_errors` returns it; kinds without
+    `errors` is as `helpers.evaluation.nuclei_scores.tabulate_errors` returns it; modalities without
     true nuclei are left out.
     """
     ax = plt.gca() if ax is None else ax
@@ -124,7 +124,7 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
         bars = ax.barh(y, known[error], height, color=FATE_COLOURS[error], label=error)
         ax.bar_label(bars, fmt="{:.1f}", padding=2, fontsize="x-small")
     ax.set_yticks(
-        known.index, [_tell(row.kind, row.n_true, row.n_images) for row in known.itertuples()]
+        known.index, [_tell(row.modality, row.n_true, row.n_images) for row in known.itertuples()]
     )
     ax.invert_yaxis()
     ax.set(xlabel="errors per 100 true nuclei")
@@ -133,10 +133,10 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _tell(kind: str, n_true: int, n_images: int) -> str:
+def _tell(modality: str, n_true: int, n_images: int) -> str:
     nuclei = "nucleus" if n_true == 1 else "nuclei"
     images = "image" if n_images == 1 else "images"
-    name = say_kind(kind) if kind != "all" else "all kinds"
+    name = display_name(modality) if modality != "all" else "all modalities"
     return f"{name}\n{n_true:,} {nuclei}, {n_images} {images}"
 
 

@@ -1,12 +1,12 @@
 """The loss and the metrics that a settings file may choose for training.
 
-A loss of that name judges the mask. Targets of several maps (`helpers.data.maps`) add what their
+A loss of that name judges the mask. Targets of several maps (`helpers.targets.maps`) add what their
 further channels need.
 """
 
 import keras
 
-from helpers.data.maps import foreground_of
+from helpers.targets.maps import foreground_of
 
 
 @keras.saving.register_keras_serializable(package="helpers")

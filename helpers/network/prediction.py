@@ -11,18 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.maps import CHANNELS, flip_maps, foreground_of
-from helpers.network.archives import load_model, read_settings
-from helpers.network.decoding import maps_to_labels, remove_small
-from helpers.network.preprocessing import (
-    check_image,
-    crop_padding,
-    network_input,
-    pad_to_multiple,
-    rescale,
-)
+from helpers.data.reading import check_image
+from helpers.network.geometry import crop_padding, pad_to_multiple, rescale
+from helpers.network.intensities import network_input
+from helpers.network.saving import load_model, read_settings
 from helpers.network.unet import build_unet
 from helpers.settings import Settings
+from helpers.targets.decoding import maps_to_labels, remove_small
+from helpers.targets.maps import CHANNELS, flip_maps, foreground_of
 
 # Images of many sizes mean as many traces, and TensorFlow warns of each from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
@@ -96,7 +92,7 @@ class Network:
         Returns
         -------
         (H, W, n_channels) float32 array
-            The maps of the network's target; see `helpers.data.maps`. The mean over `LOOKS` of
+            The maps of the network's target; see `helpers.targets.maps`. The mean over `LOOKS` of
             the setting `test_time_augmentation`.
         """
         inputs = network_input(image, self.settings)

@@ -7,8 +7,8 @@ two convolutions of a block and zero-padded convolutions, so that the mask has t
 import keras
 from keras import layers
 
+from helpers.architecture import HEADS
 from helpers.settings import Settings
-from helpers.structure import HEADS
 
 
 def build_unet(
@@ -30,7 +30,7 @@ def build_unet(
     -------
     keras.Model
         Takes (batch, height, width, channels) float32, gives (batch, height, width, n_channels)
-        float32 maps, as `helpers.data.maps` describes them for the settings' target: for
+        float32 maps, as `helpers.targets.maps` describes them for the settings' target: for
         "foreground" one channel, the probability of nucleus in 0..1. Layers are named by block and
         role, e.g. `encoder_block_1_conv_2`.
     """

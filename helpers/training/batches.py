@@ -10,18 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from helpers.data.maps import flip_maps, labels_to_maps, transpose_maps
-from helpers.exploration.kinds import find_kinds
-from helpers.network.preprocessing import (
+from helpers.analysis.modality import find_modalities
+from helpers.network.geometry import cut, pad, rescale
+from helpers.network.intensities import (
     IntensityRange,
-    cut,
     measure_range,
     normalise,
-    pad,
-    rescale,
     to_channels,
 )
 from helpers.settings import Augmentation, Settings
+from helpers.targets.maps import flip_maps, labels_to_maps, transpose_maps
 
 ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along rows and columns: as is, left-right, up-down, both."""
@@ -117,8 +115,8 @@ class Batches(keras.utils.PyDataset):
     def _shares(self) -> NDArray[np.float64]:
         """How often each image is shown, up to a factor: see `balance` and `crowding`."""
         training = self.settings.training
-        kinds = find_kinds(self.images)["kind"]
-        shares = (kinds.map(kinds.value_counts()) ** -training.balance).to_numpy()
+        modalities = find_modalities(self.images)["modality"]
+        shares = (modalities.map(modalities.value_counts()) ** -training.balance).to_numpy()
         if training.crowding:
             n_nuclei = np.array([len(np.unique(labels[labels > 0])) for labels in self.labels])
             shares = shares * np.maximum(n_nuclei, 1) ** training.crowding

@@ -1,0 +1,1 @@
+"""What a set of images holds: modalities, fields of view, splits, and what is unlike it."""

@@ -1,0 +1,229 @@
+"""How familiar an image is to a network: its distance from the images that were trained on.
+
+A network answers for every image, also for one unlike anything that it has seen. Six numbers say
+what an image looks like, without masks; two images are as far apart as their numbers are. What
+is far, the training images say themselves: how far are their own fields of view from one another?
+An unfamiliar image need not fail, and a familiar one need not succeed.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from helpers.analysis.fields import find_groups
+from helpers.analysis.modality import full_scale, guess_nuclei, measure_contrast, measure_image
+
+LOOKS = ("ground", "peak", "colour", "redness", "contrast", "size")
+
+USUAL_SHARE = 0.95
+"""Share of the training fields that lie within a distance of 1 of other training fields."""
+
+FINEST = 0.02
+"""Smallest distance that counts as 1: training images more alike than that are not told apart."""
+
+
+def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
+    """Return what every image looks like, in six numbers.
+
+    Parameters
+    ----------
+    images : iterable of (H, W) or (H, W, 3) arrays of uint8 or uint16
+
+    Returns
+    -------
+    DataFrame
+        One row an image. `ground`, `colour` and `redness` as in
+        `helpers.analysis.modality.measure_image`; `peak`: 99.5 % percentile of the
+        brightness, 0 to 1; `contrast`: that of the guessed nuclei, -1 to 1, 0 in a constant
+        image; `size`: binary logarithm of the nuclei's radius in pixels, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If an image has another shape or dtype.
+
+    Examples
+    --------
+    >>> measure_looks([np.full((9, 9), 51, np.uint8)]).round(2).to_numpy().tolist()
+    [[0.2, 0.2, 0.0, 0.0, 0.0, 0.0]]
+    """
+    return pd.DataFrame([_measure_one(image) for image in images], columns=LOOKS, dtype=float)
+
+
+def _measure_one(image: np.ndarray) -> tuple[float, ...]:
+    measured = measure_image(image)
+    gray = image if image.ndim == 2 else image.mean(axis=2)
+    peak = float(np.percentile(gray, 99.5)) / full_scale(image)
+    contrast = measure_contrast([image], [guess_nuclei(image)])["contrast"].fillna(0).iloc[0]
+    size = float(np.log2(max(measured.nucleus_radius_px, 1.0)))
+    return measured.ground, peak, measured.colour, measured.redness, contrast, size
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """The training images as six numbers each, and the distance that is usual among them.
+
+    The distance between two images is Euclidean, in units that mean the same for every set: a
+    difference of 1 is black against white, or nuclei twice as wide. An image's distance from the
+    training set is that to its nearest training image, divided by `limit`.
+
+    Attributes
+    ----------
+    looks : DataFrame
+        From `measure_looks`, one row a training image.
+    limit : float
+        The distance that `USUAL_SHARE` of the training fields keep to the nearest image of
+        *another* training field, so that tiles of one field do not vouch for one another. A
+        field counts once, with the median of its images. `FINEST` where there is a single field,
+        which cannot say what is usual.
+    """
+
+    looks: pd.DataFrame
+    limit: float
+
+    @classmethod
+    def fit(cls, images: Sequence[np.ndarray], groups: Sequence[int] | None = None):
+        """Return the familiarity of a network that is trained on these images.
+
+        Parameters
+        ----------
+        images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
+        groups : (n,) sequence of int, optional
+            Field of view of every image; None finds them by
+            `helpers.analysis.fields.find_groups`.
+
+        Raises
+        ------
+        ValueError
+            As for `fit_looks`.
+        """
+        groups = find_groups(images) if groups is None else groups
+        return cls.fit_looks(measure_looks(images), groups)
+
+    @classmethod
+    def fit_looks(cls, looks: pd.DataFrame, groups: Sequence[int]):
+        """Return the same from what `measure_looks` has measured already.
+
+        Raises
+        ------
+        ValueError
+            If there are no images, or not one group an image.
+        """
+        groups = np.asarray(groups)
+        if len(groups) != len(looks):
+            raise ValueError(
+                f"`groups` has {len(groups)} entries for {len(looks)} images; give one an image"
+            )
+        if not len(looks):
+            raise ValueError("`looks` holds no images, at least 1 is needed; give training images")
+        between = cdist(looks, looks)
+        between[groups[:, None] == groups] = np.inf
+        by_field = pd.Series(between.min(axis=1)).groupby(groups).median()
+        several = len(by_field) > 1
+        limit = max(float(by_field.quantile(USUAL_SHARE)), FINEST) if several else FINEST
+        return cls(looks.reset_index(drop=True), limit)
+
+    def distances(self, looks: pd.DataFrame) -> np.ndarray:
+        """Return the (n,) distances of images, from `measure_looks`: 0 and up, float64.
+
+        1 is as far from the training images as the farthest twentieth of their own fields.
+        """
+        return cdist(looks[list(LOOKS)], self.looks).min(axis=1) / self.limit
+
+    def distance(self, image: np.ndarray) -> float:
+        """Return the distance of one image: 0 the same, up to 1 usual, above unfamiliar."""
+        return float(self.distances(measure_looks([image]))[0])
+
+    def warn(self, image: np.ndarray) -> str | None:
+        """Return a sentence on an image that is farther away than usual, None for another."""
+        looks = measure_looks([image])
+        distance = float(self.distances(looks)[0])
+        if distance <= 1:
+            return None
+        nearest = self.looks.iloc[cdist(looks, self.looks).argmin()]
+        name = (looks.iloc[0] - nearest).abs().idxmax()
+        return (
+            f"unlike the training images: {distance:.2f} times the usual distance, most of all in "
+            f"{name} ({looks[name].iloc[0]:.2f}, the nearest one has {nearest[name]:.2f}). Look at "
+            "its mask before you use it, or add images like it to the training"
+        )
+
+    def to_json(self) -> dict:
+        """Return what `from_json` takes: `limit`, and `looks` as a list a training image."""
+        rows = self.looks.round(4).to_numpy().tolist()
+        return {"columns": list(LOOKS), "limit": self.limit, "looks": rows}
+
+    @classmethod
+    def from_json(cls, content: dict):
+        """Return the familiarity that `to_json` described.
+
+        Raises
+        ------
+        ValueError
+            If it describes something else.
+        """
+        if not isinstance(content, dict) or content.get("columns") != list(LOOKS):
+            raise ValueError(
+                f"not a familiarity with the numbers {', '.join(LOOKS)}; execute notebook 02 again"
+            )
+        return cls(pd.DataFrame(content["looks"], columns=LOOKS, dtype=float), content["limit"])
+
+
+def leave_out(
+    looks: pd.DataFrame, modalities: Sequence[str], groups: Sequence[int]
+) -> pd.DataFrame:
+    """Return how far images are from a training set without their field, or their modality.
+
+    A good measure calls few images unfamiliar in the first case and nearly all in the second.
+
+    Parameters
+    ----------
+    looks : DataFrame
+        From `measure_looks`.
+    modalities : (n,) sequence of str
+    groups : (n,) sequence of int
+        Field of view of every image.
+
+    Returns
+    -------
+    DataFrame
+        One row an image and case: `modality`, `trained_on` ("all but its field" or "all but its
+        modality"), `distance`. A case in which fewer than two fields are left has no rows.
+    """
+    modalities, groups = np.asarray(modalities), np.asarray(groups)
+    parts = []
+    for case, members in (("all but its field", groups), ("all but its modality", modalities)):
+        for member in np.unique(members):
+            out = (members == member) | np.isin(groups, groups[members == member])
+            if len(np.unique(groups[~out])) < 2:
+                continue
+            known = Familiarity.fit_looks(looks[~out], groups[~out])
+            asked = members == member
+            distances = {"modality": modalities[asked], "distance": known.distances(looks[asked])}
+            parts.append(pd.DataFrame(distances).assign(trained_on=case))
+    columns = ["modality", "trained_on", "distance"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def read_familiarity(path: str | Path) -> Familiarity:
+    """Return the familiarity in a JSON file, as notebook 02 writes it beside a network.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Familiarity.from_json(content)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"familiarity {str(path)!r} does not exist; execute notebook 02 of the run first"
+        ) from None
+    except ValueError as reason:
+        raise ValueError(f"{str(path)!r}: {reason}") from None

@@ -1,0 +1,250 @@
+"""The network's part of the settings file: blocks, filters, skips, and whether they fit together.
+
+Nothing here needs Keras: what cannot be built is refused before anything is built.
+"""
+
+import difflib
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_BLOCKS = 7
+HEADS = {
+    "foreground": (("probability", 1, "sigmoid"),),
+    "interior": (("probability", 1, "sigmoid"),),
+    "boundary": (("classes", 3, "softmax"),),
+    "distance": (("probability", 1, "sigmoid"), ("distance", 1, "sigmoid")),
+    "flow": (("probability", 1, "sigmoid"), ("flow", 2, "linear")),
+}
+"""The network's last layers by target: name, channels and activation, in the order of the maps."""
+
+Activation = Literal[
+    "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
+    "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus",
+    "softsign", "swish", "tanh",
+]  # fmt: skip
+Initializer = Literal[
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
+    "lecun_uniform", "orthogonal", "random_normal", "random_uniform", "truncated_normal",
+    "variance_scaling",
+]  # fmt: skip
+PositiveInt = Annotated[int, Field(ge=1)]
+Pair = tuple[PositiveInt, PositiveInt]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return "did you mean 'x'? " for the known name closest to `name`, or an empty text.
+
+    Examples
+    --------
+    >>> nearest("kernel_sise", ["kernel_size", "padding"])
+    "did you mean 'kernel_size'? "
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+class Strict(BaseModel):
+    """A part of the settings file: types are exact, unknown keys are refused, nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+class ConvParams(Strict):
+    """What all convolutions of one part of the network share.
+
+    `normalisation`: "batch" puts a batch normalisation (Ioffe & Szegedy 2015,
+    https://arxiv.org/abs/1502.03167) between each convolution and its activation.
+    """
+
+    kernel_size: Pair = (3, 3)
+    activation: Activation = "elu"
+    padding: Literal["same"] = Field("same", description="skips need sizes that stay the same")
+    kernel_initializer: Initializer = "he_normal"
+    normalisation: Literal["none", "batch"] = "none"
+
+
+class TransposeConvParams(Strict):
+    """What all transposed convolutions (the steps up) share."""
+
+    kernel_size: Pair = (2, 2)
+    padding: Literal["same"] = "same"
+    strides: Pair = (2, 2)
+
+
+class BlockParams(Strict):
+    """One block: two convolutions of `filter_size` filters with dropout between them."""
+
+    dropout_rate: Rate
+    filter_size: PositiveInt
+
+
+class DecoderBlockParams(BlockParams):
+    """One block on the way up, joined with an encoder block (null: without a skip)."""
+
+    concatenate_layer: str | None
+
+
+def _check_names(blocks: dict[str, Any], modality: str) -> None:
+    expected = [f"{modality}_block_{k}" for k in range(1, len(blocks) + 1)]
+    if not 1 <= len(blocks) <= MAX_BLOCKS:
+        raise ValueError(f"{len(blocks)} {modality} blocks; allowed are 1 to {MAX_BLOCKS}")
+    for name in blocks:
+        if not re.fullmatch(rf"{modality}_block_[1-9]\d*", name):
+            raise ValueError(
+                f"block {name!r} must be named {modality}_block_<number>, e.g. {modality}_block_1"
+            )
+    missing = [name for name in expected if name not in blocks]
+    if missing:
+        raise ValueError(
+            f"{missing[0]!r} is missing among {', '.join(blocks)}; "
+            f"number {modality} blocks from 1 without gaps"
+        )
+
+
+class EncoderParams(Strict):
+    """The way down: blocks `encoder_block_1` (full size) to `encoder_block_n`, each then pooled."""
+
+    general_conv_params: ConvParams
+    max_pool_size: Pair = (2, 2)
+    changing_conv_params: dict[str, BlockParams]
+
+    @model_validator(mode="after")
+    def _blocks_are_numbered(self):
+        _check_names(self.changing_conv_params, "encoder")
+        return self
+
+
+class BottleNeckParams(Strict):
+    """The block at the lowest resolution."""
+
+    general_conv_params: ConvParams
+    changing_conv_params: BlockParams
+
+
+class DecoderParams(Strict):
+    """The way up: `decoder_block_1` stands above the bottleneck, the last one at full size."""
+
+    general_conv_params: ConvParams
+    general_transpose_conv_params: TransposeConvParams
+    changing_conv_params: dict[str, DecoderBlockParams]
+
+    @model_validator(mode="after")
+    def _blocks_are_numbered(self):
+        _check_names(self.changing_conv_params, "decoder")
+        return self
+
+
+class InputParams(Strict):
+    """Size of the crops that the network trains on, in pixels; prediction takes any size."""
+
+    height: PositiveInt = 256
+    width: PositiveInt = 256
+    channels: Literal[1, 3] = 3
+
+
+class OutputParams(Strict):
+    """What the network predicts; `helpers.targets.maps` describes each target.
+
+    "foreground": every pixel of a nucleus, as the original does; "interior": those not on its rim.
+    With "boundary" (background, interior or rim), "distance" (nucleus, and how deep inside) and
+    "flow" (nucleus, and the way to its centre) touching nuclei come apart.
+    """
+
+    target: Literal["foreground", "interior", "boundary", "distance", "flow"] = "foreground"
+
+
+class ModelStructure(Strict):
+    """The whole network."""
+
+    encoder_params: EncoderParams
+    bottle_neck_params: BottleNeckParams
+    decoder_params: DecoderParams
+    input_params: InputParams = InputParams()
+    output_params: OutputParams = OutputParams()
+
+    @property
+    def encoder_blocks(self) -> list[tuple[str, BlockParams]]:
+        """Encoder blocks as (name, parameters), from full size down."""
+        blocks = self.encoder_params.changing_conv_params
+        return [(name, blocks[name]) for name in sorted(blocks, key=_number)]
+
+    @property
+    def decoder_blocks(self) -> list[tuple[str, DecoderBlockParams]]:
+        """Decoder blocks as (name, parameters), from the bottleneck up."""
+        blocks = self.decoder_params.changing_conv_params
+        return [(name, blocks[name]) for name in sorted(blocks, key=_number)]
+
+    @property
+    def size_multiple(self) -> Pair:
+        """The (height, width) in pixels that an input's size must be a multiple of."""
+        n = len(self.encoder_blocks)
+        return tuple(pool**n for pool in self.encoder_params.max_pool_size)
+
+    @model_validator(mode="after")
+    def _blocks_fit(self):
+        size = (self.input_params.height, self.input_params.width)
+        _check_divisible(size, self.size_multiple, len(self.encoder_blocks))
+        _check_decoder(self)
+        return self
+
+
+def _number(name: str) -> int:
+    return int(name.rsplit("_", 1)[1])
+
+
+def _check_divisible(size: Pair, multiple: Pair, n_blocks: int) -> None:
+    for axis, pixels, step in zip(("height", "width"), size, multiple, strict=True):
+        if pixels % step:
+            fits = [step * max(1, pixels // step), step * (pixels // step + 1)]
+            remedy = " or ".join(map(str, dict.fromkeys(fits)))
+            raise ValueError(
+                f"input_params.{axis} (={pixels}) must be a multiple of {step} "
+                f"({n_blocks} poolings); try {remedy}, or fewer encoder blocks"
+            )
+
+
+def _check_decoder(structure: ModelStructure) -> None:
+    pool = structure.encoder_params.max_pool_size
+    strides = structure.decoder_params.general_transpose_conv_params.strides
+    input_size = (structure.input_params.height, structure.input_params.width)
+    skips = {
+        name: tuple(s // p**k for s, p in zip(input_size, pool, strict=True))
+        for k, (name, _) in enumerate(structure.encoder_blocks)
+    }
+    size = tuple(s // m for s, m in zip(input_size, structure.size_multiple, strict=True))
+    for name, block in structure.decoder_blocks:
+        size = tuple(s * stride for s, stride in zip(size, strides, strict=True))
+        _check_skip(name, block.concatenate_layer, size, skips, pool, strides)
+    if size != input_size:
+        raise ValueError(
+            f"{name} ends at {size[0]}x{size[1]}, the input is {input_size[0]}x{input_size[1]}: "
+            f"{len(structure.decoder_blocks)} decoder blocks with strides {list(strides)} do not "
+            f"undo {len(skips)} poolings by {list(pool)}; "
+            f"use {len(skips)} decoder blocks with strides {list(pool)}"
+        )
+
+
+def _check_skip(name, skip, size, skips, pool, strides) -> None:
+    if skip is None:
+        return
+    if skip not in skips:
+        raise ValueError(
+            f"{name}: concatenate_layer {skip!r} is no encoder block; {nearest(skip, list(skips))}"
+            f"there are {', '.join(skips)}"
+        )
+    if skips[skip] == size:
+        return
+    fitting = [other for other, other_size in skips.items() if other_size == size]
+    remedy = (
+        f"use {fitting[0]!r}"
+        if fitting
+        else f"strides {list(strides)} do not undo the pooling {list(pool)}; "
+        f"set strides to {list(pool)}"
+    )
+    raise ValueError(
+        f"{name}: works at {size[0]}x{size[1]} but its concatenate_layer {skip!r} is "
+        f"{skips[skip][0]}x{skips[skip][1]}; {remedy}"
+    )

@@ -1,1 +1,0 @@
-"""Why some masks come out inverted: networks that differ in one thing, trained alike."""

@@ -1,0 +1,102 @@
+"""From an image as stored to what the network sees, and back to the image's own size.
+
+Training and prediction both come through here, so that they cannot differ.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+
+def cut(
+    array: NDArray, height: int, width: int, *, start: tuple[float, float] = (0.5, 0.5)
+) -> NDArray:
+    """Return a view of `array` of at most `height` x `width` along its first two axes.
+
+    Parameters
+    ----------
+    start : two floats in [0, 1]
+        Where the cut lies in the room there is, per axis: 0 at the top or left, .5 in the
+        centre, 1 at the bottom or right.
+
+    Examples
+    --------
+    >>> cut(np.arange(5)[None], 1, 3)
+    array([[1, 2, 3]])
+    """
+    room = (max(0, array.shape[0] - height), max(0, array.shape[1] - width))
+    top, left = (round(pixels * where) for pixels, where in zip(room, start, strict=True))
+    return array[top : top + height, left : left + width]
+
+
+def rescale(array: NDArray, shape: tuple[int, int], *, order: int = 1) -> NDArray:
+    """Return an image or a label image in another size, in its own type.
+
+    Parameters
+    ----------
+    array : (H, W) or (H, W, C) array
+    shape : tuple of int
+        Height and width to bring it to, in pixels.
+    order : {0, 1}
+        1 for images: linear, smoothed first where it is reduced (standard deviation of
+        `skimage.transform.resize`). 0 for label images: the nearest pixel's number.
+    """
+    if array.shape[:2] == tuple(shape):
+        return array
+    scaled = resize(
+        array, shape, order=order, mode="edge", preserve_range=True, anti_aliasing=order > 0
+    )
+    return scaled if array.dtype.kind == "f" else np.rint(scaled).astype(array.dtype)
+
+
+def pad(array: NDArray, height: int, width: int) -> NDArray:
+    """Return `array` with zeros around it up to `height` x `width` along its first two axes.
+
+    Examples
+    --------
+    >>> pad(np.ones((1, 2), int), 1, 4)
+    array([[0, 1, 1, 0]])
+    """
+    missing = (max(0, height - array.shape[0]), max(0, width - array.shape[1]))
+    if not any(missing):
+        return array
+    pads = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2))
+
+
+class Padding(NamedTuple):
+    """Pixels added on each side, undone by `crop_padding`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def pad_to_multiple(array: NDArray, multiple: tuple[int, int]) -> tuple[NDArray, Padding]:
+    """Return `array` mirrored at its edges up to a multiple of `multiple`, and what was added.
+
+    Parameters
+    ----------
+    array : (H, W, ...) array
+        Any size from 1 x 1 on.
+
+    Examples
+    --------
+    >>> padded, padding = pad_to_multiple(np.ones((5, 8)), (4, 4))
+    >>> padded.shape, crop_padding(padded, padding).shape
+    ((8, 8), (5, 8))
+    """
+    missing = [-size % step for size, step in zip(array.shape[:2], multiple, strict=True)]
+    (top, left) = (pixels // 2 for pixels in missing)
+    padding = Padding(top, missing[0] - top, left, missing[1] - left)
+    pads = [(padding.top, padding.bottom), (padding.left, padding.right)]
+    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric"), padding
+
+
+def crop_padding(array: NDArray, padding: Padding) -> NDArray:
+    """Return `array` without the pixels that `pad_to_multiple` added."""
+    height, width = array.shape[:2]
+    return array[padding.top : height - padding.bottom, padding.left : width - padding.right]

@@ -1,0 +1,230 @@
+"""What is written for each image, whole or not at all, with a note of what made it.
+
+Beside the results lies a folder `.parts` with, for every image, a note (JSON: the image, the
+network and the parameters) and its nuclei (CSV). By the note an interrupted run knows what is
+done, and nothing is replaced that was made otherwise.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from helpers.figures.common import PREDICTION, stretch
+from helpers.segment.measure import COLUMNS
+
+LABELS, MASK, OVERLAY = "_labels.tif", "_mask.png", "_overlay.png"
+OUTPUTS = (MASK, OVERLAY, LABELS)
+"""Endings of what is made of an image, in the order of writing: the labels say that it is done."""
+PARTS = ".parts"
+NUCLEI, SUMMARY = "nuclei.csv", "summary.csv"
+NAMED = 3  # how many obstacles an error names
+
+
+class OutputFolder:
+    """The results of a folder of images.
+
+    Parameters
+    ----------
+    path : Path
+        Made when first written to.
+    made_with : mapping
+        What the results depend on beside the images: JSON values by name.
+    """
+
+    def __init__(self, path: str | Path, made_with: Mapping[str, Any]):
+        self.path = Path(path)
+        self.parts = self.path / PARTS
+        self.made_with = json.loads(json.dumps(made_with))  # as it will be read back
+
+    def refuse_obstacles(self, images: Iterable[Path]) -> None:
+        """Raise FileExistsError if a result would replace a file that was made otherwise."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"{str(self.path)!r} is a file; give a folder for the results")
+        found = [why for image in images if (why := self._find_obstacle(image))]
+        if not any(self.parts.glob("*.json")):
+            tables = [name for name in (NUCLEI, SUMMARY) if (self.path / name).exists()]
+            found += [f"{name} was not made by this program" for name in tables]
+        if found:
+            more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            raise FileExistsError(
+                f"{str(self.path)!r} holds what would be overwritten: {'; '.join(found[:NAMED])}"
+                f"{more}. Give another folder, or ask to overwrite"
+            )
+
+    def is_done(self, image: Path) -> bool:
+        """Tell whether all results of an image are there, made of it as it is and in this way."""
+        note = self._read_note(image.stem)
+        files = [self.parts / f"{image.stem}.csv", *(self.path / (image.stem + e) for e in OUTPUTS)]
+        exist = all(file.exists() for file in files)
+        return exist and self._is_own(note) and _is_same(image, note["image"])
+
+    def write(
+        self,
+        image: Path,
+        pixels: NDArray,
+        labels: NDArray[np.integer],
+        nuclei: pd.DataFrame,
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Write the results of one image. The labels are written last and removed first.
+
+        Parameters
+        ----------
+        image : Path
+            The file.
+        pixels : (H, W) or (H, W, 3) array
+        labels : (H, W) integer array
+            Written as uint16, or uint32 where there are more than 65,535 nuclei.
+        nuclei : DataFrame
+            From `helpers.segment.measure.measure_nuclei`, in pixels.
+        summary : mapping
+            Of JSON values.
+        """
+        stem = image.stem
+        self.parts.mkdir(parents=True, exist_ok=True)
+        (self.path / (stem + LABELS)).unlink(missing_ok=True)
+        note = {"image": _describe(image), "made_with": self.made_with, "summary": dict(summary)}
+        text = json.dumps(note, indent=1, ensure_ascii=False)
+        self._write_table(self.parts / f"{stem}.csv", nuclei)
+        self._whole(
+            self.parts / f"{stem}.json", lambda part: part.write_text(text, encoding="utf-8")
+        )
+        mask, overlay = (labels > 0).astype(np.uint8) * 255, draw_overlay(pixels, labels)
+        for end, array in ((MASK, mask), (OVERLAY, overlay)):
+            self._whole(self.path / (stem + end), lambda part, a=array: _write_png(part, a))
+        self._whole(self.path / (stem + LABELS), lambda part: write_labels(part, labels))
+
+    def read_notes(self) -> list[dict[str, Any]]:
+        """Return the summaries of all images whose labels are there and were made in this way."""
+        stems = [table.stem for table in sorted(self.parts.glob("*.csv"))]
+        stems = [stem for stem in stems if (self.path / (stem + LABELS)).exists()]
+        notes = [self._read_note(stem) for stem in stems]
+        return [note["summary"] for note in notes if self._is_own(note)]
+
+    def read_nuclei(self, stem: str) -> pd.DataFrame:
+        """Return the nuclei of an image, as `write` was given them."""
+        file = self.parts / f"{stem}.csv"
+        return pd.read_csv(file, dtype={"image": str}, keep_default_na=False).astype(COLUMNS)
+
+    def write_tables(self, nuclei: pd.DataFrame, summary: pd.DataFrame) -> None:
+        """Write `nuclei.csv` and `summary.csv`, each whole or not at all."""
+        self.parts.mkdir(parents=True, exist_ok=True)
+        self._write_table(self.path / NUCLEI, nuclei)
+        self._write_table(self.path / SUMMARY, summary)
+
+    def _write_table(self, file: Path, table: pd.DataFrame) -> None:
+        self._whole(file, lambda part: table.to_csv(part, index=False, float_format="%.8g"))
+
+    def _whole(self, file: Path, write: Callable[[Path], Any]) -> None:
+        """Let `write` fill a temporary file, which then takes the place of `file` at once."""
+        part = self.parts / f"{file.name}.tmp"
+        try:
+            write(part)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _read_note(self, stem: str) -> dict[str, Any] | None:
+        try:
+            note = json.loads((self.parts / f"{stem}.json").read_text(encoding="utf-8"))
+            return note if {"image", "made_with", "summary"} <= set(note) else None
+        except (OSError, ValueError):
+            return None
+
+    def _is_own(self, note: dict[str, Any] | None) -> bool:
+        return note is not None and note["made_with"] == self.made_with
+
+    def _find_obstacle(self, image: Path) -> str | None:
+        existing = [image.stem + e for e in OUTPUTS if (self.path / (image.stem + e)).exists()]
+        if not existing:
+            return None
+        note = self._read_note(image.stem)
+        if note is None:
+            return f"{existing[0]} was not made by this program"
+        if note["made_with"] != self.made_with:
+            names = [k for k, v in self.made_with.items() if note["made_with"].get(k) != v]
+            return f"{existing[0]} was made with another {' and '.join(names) or 'version'}"
+        if not _is_same(image, note["image"]):
+            return f"{existing[0]} was made of another image than {image.name} is now"
+        return None
+
+
+def write_labels(file: Path, labels: NDArray[np.integer]) -> None:
+    """Write a label image as a compressed TIFF, 16 bit, or 32 bit above 65,535 nuclei."""
+    dtype = np.uint16 if labels.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
+    tifffile.imwrite(
+        file, labels.astype(dtype), photometric="minisblack", compression="zlib", metadata=None
+    )
+
+
+def _write_png(file: Path, array: NDArray[np.uint8]) -> None:
+    Image.fromarray(array).save(file, format="PNG")
+
+
+def _describe(image: Path) -> dict[str, Any]:
+    status = image.stat()
+    return {
+        "name": image.name,
+        "size": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "sha256": _digest(image),
+    }
+
+
+def _is_same(image: Path, described: dict[str, Any]) -> bool:
+    """Tell whether a file holds the bytes described; they are read only if its date differs."""
+    status = image.stat()
+    if status.st_size != described["size"]:
+        return False
+    return status.st_mtime_ns == described["modified_ns"] or _digest(image) == described["sha256"]
+
+
+def _digest(image: Path) -> str:
+    with image.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+MAX_SIDE_PX = 2000
+"""Overlays are reduced to this, because no screen shows more."""
+
+
+def draw_overlay(
+    image: NDArray, labels: NDArray[np.integer], max_side_px: int = MAX_SIDE_PX
+) -> NDArray[np.uint8]:
+    """Return the image, its contrast stretched, with every nucleus outlined in orange.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
+    labels : (H, W) integer array
+        0 is background. Touching nuclei have an outline each, along their outermost pixels.
+    max_side_px : int
+        Of a larger image every second, third, ... row and column is shown, so that no side is
+        longer.
+
+    Returns
+    -------
+    (h, w, 3) uint8 array
+
+    Examples
+    --------
+    >>> draw_overlay(np.zeros((3, 3), np.uint8), np.eye(3, dtype=int)).shape
+    (3, 3, 3)
+    """
+    step = -(-max(image.shape[:2]) // max_side_px)
+    image, labels = image[::step, ::step], labels[::step, ::step]
+    shown = np.floor(stretch(image) * 255 + 0.5).astype(np.uint8)
+    shown = shown if shown.ndim == 3 else np.repeat(shown[..., np.newaxis], 3, axis=2)
+    colour = np.floor(np.array(to_rgb(PREDICTION)) * 255 + 0.5)
+    shown[find_boundaries(labels, mode="inner")] = colour.astype(np.uint8)
+    return shown

@@ -1,0 +1,164 @@
+"""What every notebook starts with: the settings, the run's folder, the data and their split."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis.modality import find_modalities
+from helpers.data.data_set import DataSet, read_data_set
+from helpers.run_folder import RunFolder
+from helpers.settings import Settings, load_settings
+
+SIDES = ("train", "validation", "test")
+SPLIT_DEPENDS_ON = ("seed", "test_split_ratio", "validation_split_ratio")
+
+
+class Session(NamedTuple):
+    """One notebook's view of a run."""
+
+    settings: Settings
+    run: RunFolder
+    data_set_location: str
+
+    def read_data(self, *, faults: str = "refuse") -> DataSet:
+        """Return the data set; `faults` says what happens to images that are not sound.
+
+        See `helpers.data.data_set.read_data_set`.
+        """
+        return read_data_set(self.data_set_location, faults=faults)
+
+    def read_split(self, data: DataSet) -> dict[str, DataSet]:
+        """Return the labelled images of `data` by side, as the run's `split.csv` says.
+
+        Images that it gives to no side ("left out") are in none of them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If notebook 01 has not yet split this run's data.
+        ValueError
+            If the split was made for other images.
+        """
+        labelled = data.labelled
+        split = self.run.read_csv("split.csv", dtype={"id": str}).set_index("id")["split"]
+        unknown = set(labelled.ids) ^ set(split.index)
+        if unknown:
+            raise ValueError(
+                f"{self.run}/split.csv was made for other images ({len(unknown)} ids differ, e.g. "
+                f"{min(unknown)!r}); give another run, or execute notebook 01 again"
+            )
+        sides = split.loc[labelled.ids].to_numpy()
+        return {side: labelled.select(sides == side) for side in SIDES}
+
+    def read_test_set(
+        self, data: DataSet, location: str | None = None
+    ) -> tuple[DataSet, pd.DataFrame]:
+        """Return the images to test on, and what is known of them: id, modality, group and split.
+
+        Parameters
+        ----------
+        data : DataSet
+            What `read_data` gives.
+        location : str, optional
+            Another data set, folder or zip, with truth of its own; None takes the test side of the
+            run's split. An image that `split.csv` does not list has its modality from its pixels,
+            and a field of view of its own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If notebook 01 has not yet split this run's data.
+        ValueError
+            If the split was made for other images, or an image at `location` was trained on.
+        """
+        known = self.run.read_csv("split.csv", dtype={"id": str})
+        if location is None:
+            return self.read_split(data)["test"], known[known["split"] == "test"]
+        test = read_data_set(location).labelled
+        listed = known[known["id"].isin(test.ids)]
+        seen = listed.loc[listed["split"].isin(["train", "validation"]), "id"]
+        if len(seen):
+            raise ValueError(
+                f"{len(seen)} images of {location} were trained on in {self.run}, e.g. "
+                f"{seen.iloc[0]!r}; execute notebooks 01 and 04 with this `test_set` and a new run"
+            )
+        new = test.select(~np.isin(test.ids, known["id"]))
+        groups = known["group"].max() + 1 + np.arange(len(new))
+        modalities = find_modalities(new.images)["modality"] if len(new) else []
+        added = pd.DataFrame({"id": new.ids, "modality": modalities, "group": groups})
+        return test, pd.concat([listed, added], ignore_index=True).assign(split="test")
+
+
+def start_session(
+    settings: str, data_set_location: str | None = None, run: str = "quick", seed: int | None = None
+) -> Session:
+    """Return the session that a notebook's parameters describe, and set the figures' style.
+
+    Parameters
+    ----------
+    settings : str
+        A settings file; a relative path starts at the repository's root.
+    data_set_location : str, optional
+        Overrides the settings file's: a folder, a zip, or "sample" for the embedded sample.
+    run : str
+        The folder under `results/`.
+    seed : int, optional
+        Overrides the settings file's.
+    """
+    from helpers.figures.common import set_style
+
+    set_style()
+    loaded = load_settings(settings).with_training(seed=seed)
+    return Session(loaded, RunFolder(run), data_set_location or loaded.data_set_location)
+
+
+def settle_split(
+    session: Session,
+    drawn: pd.DataFrame,
+    test_modalities: Sequence[str] = (),
+    test_ids: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the run's split: the one it has, or else `drawn`, which becomes it.
+
+    A run keeps the split that it began with, so that its network is never tested on images that
+    it has learnt from, whatever later versions of the series would draw. It is drawn anew when
+    the images, the seed, the ratios or what is kept back are others.
+
+    Parameters
+    ----------
+    session : Session
+        Its run gets `split.csv`, and `split.json` with what the split depends on.
+    drawn : DataFrame
+        One row a labelled image: id, modality, group and split ("train", "validation", "test" or
+        "left out").
+    test_modalities : sequence of str
+        Modalities that are tested only; another choice is another split.
+    test_ids : sequence of str
+        Ids of a test set of its own; another test set is another split.
+    left_out : sequence of str
+        Ids, or their beginnings, that were left out by hand; others are another split.
+
+    Raises
+    ------
+    ValueError
+        If the run has a checkpoint that was trained on another split.
+    """
+    training, run = session.settings.training, session.run
+    asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
+    kept_back = {"test_modalities": test_modalities, "test_ids": test_ids, "left_out": left_out}
+    asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
+    if run.file("split.csv").exists() and run.file("split.json").exists():
+        kept = run.read_csv("split.csv", dtype={"id": str})
+        if run.read_json("split.json") == asked and list(kept["id"]) == list(drawn["id"]):
+            return kept
+    if run.file("checkpoint.keras").exists():
+        raise ValueError(
+            f"{run}/checkpoint.keras was trained on another split; give another `run`, or the "
+            "settings, seed and data that this one began with, or delete its folder to begin anew"
+        )
+    run.write_json("split.json", asked)
+    run.write_csv("split.csv", drawn)
+    return drawn

@@ -1,0 +1,65 @@
+"""Execute the committed notebooks in place, at their defaults, and leave clean metadata.
+
+`python tools/execute_notebooks.py` does all of them in order, `--only 03` one.
+"""
+
+import argparse
+import os
+import re
+
+import nbformat
+from nbclient import NotebookClient
+
+from helpers.run_folder import ROOT
+from helpers.series import KERNEL_ARGUMENTS, NOTEBOOKS_DIR, find_notebooks
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def refresh_notebook(path) -> None:
+    """Execute one notebook from top to bottom and write it back, without traces of the machine.
+
+    A failing notebook is left as it was; the error names the cell.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    folder = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(
+        notebook, timeout=600, resources=folder, extra_arguments=KERNEL_ARGUMENTS
+    )
+    client.execute()
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [_clean(output) for output in cell.outputs]
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
+    nbformat.write(notebook, path)
+
+
+def _clean(output):
+    """Return `output` without what changes from run to run though nothing has changed."""
+    if "text/plain" in output.get("data", {}):
+        text = output["data"]["text/plain"]
+        output["data"]["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", text)
+    if str(ROOT) in str(output) or output.get("name") == "stderr":
+        raise ValueError(f"a path of this machine, or a warning, in the output: {output}")
+    return output
+
+
+def main() -> None:
+    """Refresh the notebooks that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python tools/execute_notebooks.py", description=main.__doc__
+    )
+    parser.add_argument("--only", default="", help="numbers, e.g. 03 or 01,02; default all")
+    only = [number for number in parser.parse_args().only.split(",") if number]
+    os.environ.update(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3")
+    for path in find_notebooks(NOTEBOOKS_DIR, only):
+        refresh_notebook(path)
+        print(f"refreshed {path.relative_to(ROOT)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
