@@ -129,8 +129,8 @@ def list_warnings(audit: pd.DataFrame) -> list[str]:
     if len(sizes) and sizes.max() >= WIDE * sizes.min():
         found.append(
             f"nuclei of {display_name(sizes.idxmax())} are {sizes.max() / sizes.min():.1f} times "
-            f"as wide as those of {display_name(sizes.idxmin())}; compare {sizes.max():.0f} px with the "
-            "receptive field (notebook 03)."
+            f"as wide as those of {display_name(sizes.idxmin())}; compare {sizes.max():.0f} px "
+            "with the receptive field (notebook 03)."
         )
     return found
 

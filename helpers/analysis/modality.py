@@ -374,7 +374,7 @@ def compare_modalities(found: pd.Series, known: pd.Series) -> pd.DataFrame:
 
 
 def measure_modalities(data: DataSet, modalities: Sequence[str]) -> pd.DataFrame:
-    """Return one row a modality: `images`, `nuclei`, `pixels`, `nucleus pixels`, of labelled images.
+    """Return one row a modality: `images`, `nuclei`, `pixels`, `nucleus pixels`.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def assign_folds(
     groups = np.asarray(groups)
     if len(modalities) != len(groups):
         raise FoldError(
-            f"`modalities` has {len(modalities)} entries for {len(groups)} images; give one an image"
+            f"`modalities` has {len(modalities)} entries for {len(groups)} images; one an image"
         )
     n_groups = len(np.unique(groups))
     if not 2 <= n_folds <= n_groups:
