@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from conftest import box, files_of, png, some_image
 
+from conftest import box, files_of, png, some_image
 from helpers.analysis import audit
 from helpers.analysis import modality as modality
 from helpers.analysis.audit import predict_failures

@@ -8,9 +8,9 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from conftest import box, files_of, png, some_image
 from PIL import Image
 
+from conftest import box, files_of, png, some_image
 from helpers.data import cache, layout
 from helpers.data import data_set as data
 from helpers.data.data_set import read_data_set

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import box, files_of, some_image
 
+from conftest import box, files_of, some_image
 from helpers.analysis import describe
 from helpers.analysis import modality as modality
 from helpers.analysis.fields import assemble_field, choose_field, place_tiles

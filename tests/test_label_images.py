@@ -3,8 +3,8 @@ import io
 import numpy as np
 import pytest
 import tifffile
-from conftest import box, files_of, png, some_image
 
+from conftest import box, files_of, png, some_image
 from helpers.data import layout
 from helpers.data.data_set import read_data_set
 from helpers.data.problems import DataFaultError

@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import graphlib
 import os
 import re
 import subprocess
@@ -11,34 +10,22 @@ import tomllib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 
-import nbformat
 import pytest
 import yaml
-from helpers.series.report import find_imports
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from papermill import inspect_notebook
 
 import helpers
 from helpers.run_folder import ROOT
-from helpers.series import SeriesError, check_parameters
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RANGE = SpecifierSet(PROJECT["requires-python"])
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
-MODULES = sorted((ROOT / "helpers").rglob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-COMMON = {
-    "settings": {"str"},
-    "data_set_location": {"Optional[str]"},
-    "run": {"str"},
-    "seed": {"int", "Optional[int]"},
-}
-OWN = {"helpers", "tests", "conftest"}
-ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(home|root|tmp|work|Users|mnt|var|opt|usr)/|\b[A-Z]:\\\\")
+OWN = {"helpers", "tests", "conftest", "benchmarks", "tools"}
+OWN |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
 
 
 def read_text(name):
@@ -133,31 +120,18 @@ def assert_declared(tree, where, *extras):
         )
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
-def test_what_helpers_import_is_declared(module):
-    assert_declared(ast.parse(module.read_text(encoding="utf-8")), module.name)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
-def test_what_tests_import_is_declared(path):
-    assert_declared(ast.parse(path.read_text(encoding="utf-8")), path.name, "dev")
+@pytest.mark.parametrize("folder", ["helpers", "tests", "benchmarks", "tools"])
+def test_what_is_imported_is_declared(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        extras = () if folder == "helpers" else ("dev",)
+        assert_declared(ast.parse(path.read_text(encoding="utf-8")), path.name, *extras)
 
 
 # ---------------------------------------------------------------- the package
 
 
-def test_imports_of_helpers_run_one_way():
-    graph = {}
-    for module in MODULES:
-        if module.stem not in ("__init__", "__main__"):
-            name = ".".join(module.relative_to(ROOT / "helpers").with_suffix("").parts)
-            graph[name] = find_imports(module.read_text(encoding="utf-8"))
-    assert graph["network.unet"] == {"settings", "structure"}
-    graphlib.TopologicalSorter(graph).prepare()
-
-
 def test_importing_helpers_loads_no_keras():
-    code = "import sys, helpers, helpers.series; print({'keras', 'tensorflow'} & set(sys.modules))"
+    code = "import sys, helpers, helpers.command; print({'keras', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
@@ -259,98 +233,3 @@ def test_the_workflow_is_pinned_and_may_only_read():
 def test_texts_for_contributors():
     assert len(read_text("CONTRIBUTING.md").splitlines()) < 50
     assert "### Results changed" in read_text("CHANGELOG.md")
-
-
-# ---------------------------------------------------------------- committed notebooks
-
-
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def path(request):
-    return request.param
-
-
-@pytest.fixture
-def notebook(path):
-    return nbformat.read(path, as_version=4)
-
-
-def code_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def outputs(notebook):
-    return [output for cell in code_cells(notebook) for output in cell.outputs]
-
-
-def test_a_notebook_is_valid_with_clean_metadata(path, notebook):
-    nbformat.validate(notebook)
-    assert notebook.metadata.kernelspec.name == "python3"
-    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
-    for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}, f"clean the metadata of {cell.source[:40]!r}"
-    assert path.stat().st_size < 2_000_000
-
-
-def test_a_notebook_was_executed_in_order_without_errors(notebook):
-    counts = [cell.execution_count for cell in code_cells(notebook)]
-    assert counts == list(range(1, len(counts) + 1))
-    assert not [output for output in outputs(notebook) if output.output_type == "error"]
-    assert not [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
-
-
-def test_a_notebook_knows_no_machine(notebook):
-    texts = [cell.source for cell in notebook.cells]
-    for output in outputs(notebook):
-        texts.append(output.get("text", ""))
-        data = output.get("data", {})
-        texts += [
-            data[modality]
-            for modality in ("text/plain", "text/html", "text/markdown")
-            if modality in data
-        ]
-    for text in texts:
-        found = ABSOLUTE_PATH.search(text)
-        assert not found, text[max(0, found.start() - 40) : found.end() + 40]
-        assert str(ROOT) not in text
-
-
-def count_lines(source):
-    """Lines of a cell but its imports, which a formatter may spread over many."""
-    python = "\n".join(line for line in source.splitlines() if not line.startswith(("%", "!")))
-    imports = [n for n in ast.parse(python).body if isinstance(n, ast.Import | ast.ImportFrom)]
-    return len(python.splitlines()) - sum(n.end_lineno - n.lineno + 1 for n in imports)
-
-
-def test_a_notebook_keeps_to_the_house_style(path, notebook):
-    number = path.stem.partition("_")[0]
-    assert notebook.cells[0].source.startswith(f"# {number} · ")
-    source = "\n".join(cell.source for cell in code_cells(notebook))
-    for banned in (r"sys\.path", r"^\s*[!%]pip", r"(simple|filter)\w*\([\"']ignore[\"']\)"):
-        assert not re.search(banned, source, re.MULTILINE), banned
-    for cell in code_cells(notebook):
-        assert count_lines(cell.source) <= 20, cell.source
-
-
-def test_what_a_notebook_imports_is_declared(path, notebook):
-    lines = "\n".join(cell.source for cell in code_cells(notebook)).splitlines()
-    python = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
-    assert_declared(ast.parse(python), path.name)
-
-
-def test_parameters_are_visible_and_typed(path, notebook):
-    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    assert tagged == code_cells(notebook)[:1]
-    types = {n: found["inferred_type_name"] for n, found in inspect_notebook(path).items()}
-    for name, allowed in COMMON.items():
-        assert types.get(name) in allowed, name
-    assert "None" not in types.values()
-    statements = ast.parse(tagged[0].source).body
-    assigned = [node for node in statements if isinstance(node, ast.Assign | ast.AnnAssign)]
-    assert len(assigned) == len(types), "papermill does not see every parameter"
-    for node in assigned:
-        ast.literal_eval(node.value)
-
-
-def test_an_unknown_parameter_is_refused(path):
-    with pytest.raises(SeriesError, match="did you mean `seed`"):
-        check_parameters({"sede": 1}, [path])

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
-from conftest import box, files_of, some_image
 
+from conftest import box, files_of, some_image
 from helpers.run_folder import RunFolder
 from helpers.session import Session, settle_split, start_session
 from helpers.settings import generate_settings
