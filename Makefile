@@ -22,12 +22,12 @@ export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 # Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_MODALITIES TEST_SET LEFT_OUT ARMS SEEDS \
+export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_MODALITIES TEST_SET LEFT_OUT VARIANTS SEEDS \
 	IMAGES OUT PATTERN DIAMETER PIXEL_SIZE START_FROM TARGETS
 given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
 SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
 	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
-	$(call given,EPOCHS,--parameter epochs) $(call given,STEPS,--parameter steps_per_epoch)
+	$(call given,EPOCHS,--parameter epochs) $(call given,STEPS,--parameter steps)
 
 MAIN = 01,02,03,04,05
 EXPERIMENT = 01,06
@@ -72,9 +72,9 @@ run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEE
 	  $(call given,TEST_SET,--parameter test_set) $(call given,LEFT_OUT,--parameter left_out) \
 	  $(call given,START_FROM,--parameter start_from)
 
-experiment: install ## run notebook 06, also with ARMS=names-or-all SEEDS=n: why masks come out inverted
+experiment: install ## run notebook 06, also with VARIANTS=names-or-all SEEDS=n: why masks come out inverted
 	@$(PY) -m helpers.series --only $(EXPERIMENT) $(SERIES) \
-	  $(call given,ARMS,--parameter arms) $(call given,SEEDS,--parameter n_seeds)
+	  $(call given,VARIANTS,--parameter variants) $(call given,SEEDS,--parameter seeds)
 
 nuclei: install ## run notebook 07, also with TARGETS=names: how touching nuclei come apart
 	@$(PY) -m helpers.series --only $(NUCLEI) $(SERIES) $(call given,TARGETS,--parameter targets)

@@ -4,6 +4,7 @@ Nothing here needs Keras: what cannot be built is refused before anything is bui
 """
 
 import difflib
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -189,6 +190,30 @@ class ModelStructure(Strict):
         _check_divisible(size, self.size_multiple, len(self.encoder_blocks))
         _check_decoder(self)
         return self
+
+
+def describe_blocks(
+    n_blocks: int, base_filters: int, dropout: float | None = None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the blocks of encoder, bottleneck and decoder, shaped as the original's are.
+
+    Filters double from block to block, starting at `base_filters`. The dropout is the same in
+    every block, or by default the original's, which rises from .1 to .3.
+    """
+    rates = [
+        min(0.1 * math.ceil(k / 2), 0.3) if dropout is None else dropout
+        for k in range(1, n_blocks + 2)
+    ]
+    blocks = [
+        {"dropout_rate": rate, "filter_size": base_filters * 2**k} for k, rate in enumerate(rates)
+    ]
+    encoder = {f"encoder_block_{k}": blocks[k - 1] for k in range(1, n_blocks + 1)}
+    decoder = {
+        f"decoder_block_{k}": blocks[n_blocks - k]
+        | {"concatenate_layer": f"encoder_block_{n_blocks + 1 - k}"}
+        for k in range(1, n_blocks + 1)
+    }
+    return encoder, dict(blocks[-1]), decoder
 
 
 def _number(name: str) -> int:

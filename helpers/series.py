@@ -219,7 +219,7 @@ LOOK_FIRST = "look_at_first"  # key of a run's metrics.json: the mask that a rea
 def run_series(
     run: str,
     settings: str | Path | None = None,
-    data_set_location: str | Path | None = None,
+    data: str | Path | None = None,
     seed: int | str | None = None,
     parameters: Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
@@ -231,7 +231,7 @@ def run_series(
     ----------
     run : str
         Folder under ``results/``; an absolute path leads elsewhere.
-    settings, data_set_location, seed : optional
+    settings, data, seed : optional
         Parameters that all notebooks share; None leaves the notebooks' own default.
     parameters : mapping, optional
         Further parameters, each given to the notebooks that declare it.
@@ -249,7 +249,7 @@ def run_series(
     shared = {
         "run": run,
         "settings": settings,
-        "data_set_location": data_set_location,
+        "data": data,
         "seed": seed,
     }
     given = {name: value for name, value in shared.items() if value is not None}
@@ -302,7 +302,7 @@ def _read_run(run: str) -> Path:
 
 def _check_inputs(given: Mapping[str, Any]) -> None:
     """Refuse a settings file or a data set that is not there."""
-    settings, location = given.get("settings"), given.get("data_set_location")
+    settings, location = given.get("settings"), given.get("data")
     if settings is not None and not resolve(settings).is_file():
         raise SeriesError(
             f"there is no settings file {settings}; settings/ of the repository holds some"
@@ -487,7 +487,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_folder = run_series(
             run=options.run or Path(options.settings).stem,
             settings=options.settings,
-            data_set_location=options.data,
+            data=options.data,
             seed=options.seed,
             parameters=dict(options.parameter),
             only=[number for number in options.only.split(",") if number],

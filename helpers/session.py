@@ -1,7 +1,7 @@
 """What every notebook starts with: the settings, the run's folder, the data and their split."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -92,7 +92,11 @@ class Session(NamedTuple):
 
 
 def start_session(
-    settings: str, data_set_location: str | None = None, run: str = "quick", seed: int | None = None
+    settings: str,
+    data: str | None = None,
+    run: str = "quick",
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Session:
     """Return the session that a notebook's parameters describe, and set the figures' style.
 
@@ -100,18 +104,21 @@ def start_session(
     ----------
     settings : str
         A settings file; a relative path starts at the repository's root.
-    data_set_location : str, optional
+    data : str, optional
         Overrides the settings file's: a folder, a zip, or "sample" for the embedded sample.
     run : str
         The folder under `results/`.
     seed : int, optional
         Overrides the settings file's.
+    overrides : mapping, optional
+        Other values of the settings file, by dotted names: `{"training.learning_rate": 0.01}`; see
+        `helpers.settings.Settings.with_overrides`.
     """
     from helpers.figures.common import set_style
 
     set_style()
-    loaded = load_settings(settings).with_training(seed=seed)
-    return Session(loaded, RunFolder(run), data_set_location or loaded.data_set_location)
+    loaded = load_settings(settings).with_training(seed=seed).with_overrides(overrides or {})
+    return Session(loaded, RunFolder(run), data or loaded.data_set_location)
 
 
 def settle_split(

@@ -6,7 +6,7 @@ optional, each with a default under which an original file keeps its meaning.
 
 import argparse
 import json
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -17,8 +17,10 @@ from helpers.architecture import (
     ModelStructure,
     Strict,
     TransposeConvParams,
+    describe_blocks,
     nearest,
 )
+from helpers.overrides import OverrideError, apply_overrides, list_names
 from helpers.run_folder import resolve
 
 CALLBACKS = {
@@ -261,6 +263,32 @@ class Settings(Strict):
         values["postprocessing"].update(changes)
         return parse_settings(json.dumps(values), source="changed settings")
 
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Settings":
+        """Return the same settings with other values, by their dotted names in the file.
+
+        Short names: `training.*`, `augmentation.*`, `preprocessing.*`, `postprocessing.*`,
+        `callbacks.*` and `target`; `blocks`, `filters`, `dropout`, `size`, `activation` and
+        `normalisation` change every block of the network.
+
+        Raises
+        ------
+        SettingsError
+            If a name is unknown or a value is not allowed.
+
+        Examples
+        --------
+        >>> load_settings("settings/quick.json").with_overrides({"training.seed": 3}).training.seed
+        3
+        """
+        if not overrides:
+            return self
+        values = self.model_dump(mode="json", by_alias=True)
+        try:
+            changed = apply_overrides(values, overrides, list_names(Settings))
+        except OverrideError as error:
+            raise SettingsError(str(error)) from None
+        return parse_settings(json.dumps(changed), source="overrides")
+
     def without_callbacks(self) -> "Settings":
         """Return the same settings with no callback: nothing ends or slows a training early."""
         values = self.model_dump(mode="json", by_alias=True)
@@ -392,20 +420,8 @@ def generate_settings(
     SettingsError
         If the result cannot be built.
     """
-    rates = [
-        min(0.1 * math.ceil(k / 2), 0.3) if dropout is None else dropout
-        for k in range(1, n_blocks + 2)
-    ]
-    blocks = [
-        dict(dropout_rate=float(r), filter_size=base_filters * 2**k) for k, r in enumerate(rates)
-    ]
     conv = ConvParams().model_dump()
-    encoder = {f"encoder_block_{k}": blocks[k - 1] for k in range(1, n_blocks + 1)}
-    decoder = {
-        f"decoder_block_{k}": blocks[n_blocks - k]
-        | {"concatenate_layer": f"encoder_block_{n_blocks + 1 - k}"}
-        for k in range(1, n_blocks + 1)
-    }
+    encoder, bottleneck, decoder = describe_blocks(n_blocks, base_filters, dropout)
     values = {
         "data_set_location": data_set_location,
         "training_configuration": {
@@ -415,7 +431,7 @@ def generate_settings(
         },
         "model_structure": {
             "encoder_params": {"general_conv_params": conv, "changing_conv_params": encoder},
-            "bottle_neck_params": {"general_conv_params": conv, "changing_conv_params": blocks[-1]},
+            "bottle_neck_params": {"general_conv_params": conv, "changing_conv_params": bottleneck},
             "decoder_params": {
                 "general_conv_params": conv,
                 "general_transpose_conv_params": TransposeConvParams().model_dump(),

@@ -62,9 +62,9 @@ def test_missing_inputs_are_refused_before_anything_runs(two_notebooks, tmp_path
     run = str(tmp_path / "run")
     with pytest.raises(series.SeriesError, match="no settings file nothing"):
         series.run_series(run, settings="nothing.json", notebooks_dir=two_notebooks)
-    write_notebook(two_notebooks, "03_data", "data_set_location: str = 'sample'")
+    write_notebook(two_notebooks, "03_data", "data: str = 'sample'")
     with pytest.raises(series.SeriesError, match="no data set at nowhere"):
-        series.run_series(run, data_set_location="nowhere.zip", notebooks_dir=two_notebooks)
+        series.run_series(run, data="nowhere.zip", notebooks_dir=two_notebooks)
     assert not (tmp_path / "run").exists()
 
 
@@ -129,7 +129,7 @@ def reduced_run(tmp_path_factory):
     if not list((ROOT / "notebooks").glob("05_*.ipynb")):
         pytest.skip("notebooks/ is not complete")
     run = tmp_path_factory.mktemp("reduced") / "run"
-    parameters = {"epochs": REDUCED_EPOCHS, "arms": "scaled", "targets": "flow"}
+    parameters = {"epochs": REDUCED_EPOCHS, "variants": "scaled", "targets": "flow"}
     return series.run_series(
         str(run), settings="settings/quick.json", seed=1, parameters=parameters
     )

@@ -1,0 +1,140 @@
+"""Other values for a settings file, by dotted names: a variant needs no file of its own."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from helpers.architecture import describe_blocks, nearest
+
+PLACES = {
+    "training": ("training_configuration", "training_parameters"),
+    "augmentation": ("training_configuration", "training_parameters", "augmentation"),
+    "callbacks": ("training_configuration", "call_backs_conf"),
+    "target": ("model_structure", "output_params", "target"),
+}
+"""Short first names, and the place in the file that each stands for."""
+
+SHAPE = ("blocks", "filters", "dropout", "size", "activation", "normalisation")
+"""Names that change every block of the network at once."""
+
+PARTS = ("encoder_params", "bottle_neck_params", "decoder_params")
+
+
+class OverrideError(ValueError):
+    """An override that names nothing in a settings file."""
+
+
+def list_names(model: type[BaseModel]) -> list[str]:
+    """Return the names that overrides of a settings `model` may have, the short ones first."""
+    short = {".".join(place): name for name, place in PLACES.items()}
+    names = [*SHAPE]
+    for path in _walk(model):
+        begin = max(
+            (p for p in short if path == p or path.startswith(p + ".")), key=len, default=""
+        )
+        names.append(short[begin] + path[len(begin) :] if begin else path)
+    return names
+
+
+def _walk(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Yield the dotted names of all values of a settings model."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _walk(inner, f"{before}{name}.")
+        elif name != "schema_location":
+            yield before + name
+
+
+def read_override(text: str) -> tuple[str, Any]:
+    """Return (name, value) of a text such as "training.learning_rate=0.001"; values are JSON.
+
+    Examples
+    --------
+    >>> read_override("training.learning_rate=0.001"), read_override("target=flow")
+    (('training.learning_rate', 0.001), ('target', 'flow'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise OverrideError(
+            f"override {text!r} must be name=value, for example training.learning_rate=0.001"
+        )
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value.strip()
+
+
+def apply_overrides(
+    values: dict[str, Any], overrides: Mapping[str, Any], known: list[str]
+) -> dict[str, Any]:
+    """Return the `values` of a settings file with those of `overrides` in their places.
+
+    Raises
+    ------
+    OverrideError
+        If a name is not among those `known`; the message gives the nearest one.
+    """
+    values = json.loads(json.dumps(values))
+    flat = dict(_flatten(overrides))
+    _reshape(values["model_structure"], {name: flat.pop(name) for name in SHAPE if name in flat})
+    for name, value in flat.items():
+        first, *rest = name.split(".")
+        *parents, key = (*PLACES.get(first, (first,)), *rest)
+        part = values
+        for parent in parents:
+            part = part.get(parent) if isinstance(part, dict) else None
+        is_callback = first == "callbacks" and len(rest) <= 1
+        if not isinstance(part, dict) or (key not in part and not is_callback):
+            raise OverrideError(_explain_unknown(name, known))
+        part[key] = value
+    return values
+
+
+def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; a group of values may be given as a mapping of its own."""
+    for name, value in overrides.items():
+        if isinstance(value, Mapping) and not f"{before}{name}".startswith("callbacks"):
+            yield from _flatten(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def _explain_unknown(name: str, known: list[str]) -> str:
+    last = name.rsplit(".", 1)[-1]
+    same = [each for each in known if each.rsplit(".", 1)[-1] == last]
+    close = f"did you mean {same[0]!r}? " if same else nearest(name, known)
+    return (
+        f"overrides: a settings file has nothing named {name!r}; {close}"
+        "names are those of the file, such as 'training.learning_rate', 'augmentation.flips', "
+        f"'postprocessing.threshold', 'target', {', '.join(map(repr, SHAPE))}"
+    )
+
+
+def _reshape(structure: dict[str, Any], shape: dict[str, Any]) -> None:
+    """Change every block of the network; `blocks` and `filters` build all of them again."""
+    for name in ("blocks", "filters", "size"):
+        if name in shape and (type(shape[name]) is not int or shape[name] < 1):
+            raise OverrideError(
+                f"overrides: {name} (={shape[name]!r}) must be a whole number from 1"
+            )
+    for name in ("activation", "normalisation"):
+        for part in PARTS if name in shape else ():
+            structure[part]["general_conv_params"][name] = shape[name]
+    if "size" in shape:
+        structure["input_params"] |= {"height": shape["size"], "width": shape["size"]}
+    encoder = structure["encoder_params"]["changing_conv_params"]
+    if "blocks" in shape or "filters" in shape:
+        first = encoder["encoder_block_1"]["filter_size"]
+        blocks = describe_blocks(
+            shape.get("blocks", len(encoder)), shape.get("filters", first), shape.get("dropout")
+        )
+        for part, described in zip(PARTS, blocks, strict=True):
+            structure[part]["changing_conv_params"] = described
+    elif "dropout" in shape:
+        decoder = structure["decoder_params"]["changing_conv_params"]
+        middle = structure["bottle_neck_params"]["changing_conv_params"]
+        for block in (*encoder.values(), middle, *decoder.values()):
+            block["dropout_rate"] = shape["dropout"]
