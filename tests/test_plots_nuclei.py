@@ -17,7 +17,7 @@ from helpers.evaluation.nuclei import (
     tabulate_errors,
 )
 from helpers.evaluation.published import AP_SCORES, compare_published
-from helpers.figures.common import MATCHED, MISSED, SPURIOUS
+from helpers.figures.common import EXTRA, FOUND, MISSED
 from helpers.figures.nuclei import (
     FATE_COLOURS,
     paint_fates,
@@ -189,7 +189,7 @@ def test_every_nucleus_has_the_colour_of_its_fate():
 
 def test_the_colours_of_the_house_keep_their_meaning():
     assert [FATE_COLOURS[fate] for fate in ("matched", "missed", "spurious")] == [
-        *(MATCHED, MISSED, SPURIOUS)
+        *(FOUND, MISSED, EXTRA)
     ]
     assert len(set(FATE_COLOURS.values())) == len(FATE_COLOURS)
 

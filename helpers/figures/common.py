@@ -8,13 +8,20 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from skimage.segmentation import expand_labels
 
 TRUTH, PREDICTION = "#56B4E9", "#DE8F05"
-MATCHED, MISSED, SPURIOUS = "#56B4E9", "#D55E00", "#ECE133"
+FOUND, MISSED, EXTRA = "#56B4E9", "#D55E00", "#ECE133"
+LINES = {"truth": (TRUTH, "solid"), "prediction": (PREDICTION, "dashed")}
+AREAS = {"found": FOUND, "missed": MISSED, "extra": EXTRA}
 MODALITY_COLOURS = {
     "small_fluorescent": "#0173B2",
     "large_fluorescent": "#029E73",
@@ -23,6 +30,12 @@ MODALITY_COLOURS = {
     "grayscale_tissue": "#949494",
 }
 """Colours from seaborn's colour-blind palette; a modality has the same one in every figure."""
+_HEX = ("#56B4E9", "#DE8F05", "#02BE83", "#ECE133", "#E377C2", "#0173B2", "#D55E00", "#E8E8E8")
+LABEL_COLOURS = np.array([to_rgb(colour) for colour in _HEX])
+CLEAR = 45.0
+"""Distance in CIELAB from which two colours on a figure are told apart at once."""
+NEAR_PX = 6
+"""Nuclei up to twice this far apart are neighbours."""
 
 
 def set_style() -> None:
@@ -61,14 +74,58 @@ def plot_image(image: NDArray[np.number], title: str = "", ax: Axes | None = Non
     return ax
 
 
+def colour_labels(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return an RGB image of a label image in which neighbours differ clearly in colour.
+
+    Parameters
+    ----------
+    labels : (H, W) array of int
+        0 is background, drawn black.
+
+    Returns
+    -------
+    (H, W, 3) array of float64
+        0 to 1. Of the colours that differ by at least `CLEAR` from those of its neighbours, a
+        nucleus gets the one that was used least so far; where none does, the one that differs
+        most. The same labels give the same colours.
+    """
+    numbers = np.unique(labels[labels > 0])
+    places = np.where(labels > 0, np.searchsorted(numbers, labels) + 1, 0)
+    lab = rgb2lab(LABEL_COLOURS)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    chosen = np.full(places.max(initial=0) + 1, -1)
+    used = np.zeros(len(LABEL_COLOURS), int)
+    neighbours = _find_neighbours(places)
+    for place in range(1, len(chosen)):
+        taken = [chosen[near] for near in neighbours.get(place, ()) if chosen[near] >= 0]
+        distance = apart[:, taken].min(axis=1, initial=CLEAR)
+        best = np.flatnonzero(distance >= distance.max())
+        chosen[place] = best[used[best].argmin()]
+        used[chosen[place]] += 1
+    return np.vstack([np.zeros(3), LABEL_COLOURS[chosen[1:]]])[places]
+
+
+def _find_neighbours(places: NDArray[np.integer]) -> dict[int, set[int]]:
+    """Return the labels that lie near each label."""
+    grown = expand_labels(places, NEAR_PX)
+    pairs = np.concatenate(
+        [
+            np.stack([grown[1:].ravel(), grown[:-1].ravel()], axis=1),
+            np.stack([grown[:, 1:].ravel(), grown[:, :-1].ravel()], axis=1),
+        ]
+    )
+    pairs = np.unique(pairs[(pairs[:, 0] != pairs[:, 1]) & pairs.all(axis=1)], axis=0)
+    neighbours: dict[int, set[int]] = {}
+    for one, other in pairs.tolist():
+        neighbours.setdefault(one, set()).add(other)
+        neighbours.setdefault(other, set()).add(one)
+    return neighbours
+
+
 def plot_labels(labels: NDArray[np.integer], title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw a label image, every nucleus in a colour of its own on black; return the axes."""
+    """Draw a label image on black, neighbouring nuclei in different colours; return the axes."""
     ax = plt.gca() if ax is None else ax
-    colours = sns.color_palette("husl", 24)
-    order = np.random.default_rng(0).permutation(24)
-    cycle = ListedColormap([(0, 0, 0), *(colours[k] for k in order)])
-    shown = np.where(labels > 0, (labels - 1) % 24 + 1, 0)
-    ax.imshow(shown, cmap=cycle, vmin=0, vmax=24)
+    ax.imshow(colour_labels(labels))
     ax.set_title(title)
     ax.set_axis_off()
     return ax
@@ -83,7 +140,7 @@ def plot_outlines(
 ) -> Axes:
     """Draw the image with the outline of the truth and of the prediction; return the axes."""
     ax = plot_image(image, title, ax)
-    for mask, colour, line in ((mask_true, TRUTH, "solid"), (mask_pred, PREDICTION, "dashed")):
+    for mask, (colour, line) in zip((mask_true, mask_pred), LINES.values(), strict=True):
         if mask is not None and mask.any() and not mask.all():
             ax.contour(mask, levels=[0.5], colors=colour, linestyles=line, linewidths=1)
     return ax
@@ -95,14 +152,24 @@ def plot_errors(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw where truth and prediction agree (blue), miss (red) or add (yellow); return the axes."""
+    """Draw which pixels of nuclei are found, missed or extra; return the axes."""
     ax = plt.gca() if ax is None else ax
     codes = mask_true.astype(int) + 2 * mask_pred.astype(int)
-    colours = ListedColormap(["black", MISSED, SPURIOUS, MATCHED])
+    colours = ListedColormap(["black", MISSED, EXTRA, FOUND])
     ax.imshow(codes, cmap=colours, vmin=0, vmax=3)
     ax.set_title(title)
     ax.set_axis_off()
     return ax
+
+
+def legend_handles(*names: str) -> list[Artist]:
+    """Return handles for a legend, for names of `LINES` and `AREAS`, in the colours drawn."""
+    return [
+        Line2D([], [], color=LINES[name][0], linestyle=LINES[name][1], label=name)
+        if name in LINES
+        else Patch(color=AREAS[name], label=name)
+        for name in names
+    ]
 
 
 def plot_gallery(

@@ -16,10 +16,10 @@ from PIL import Image
 from helpers.analysis.modality import display_name
 from helpers.evaluation.masks import Calibration
 from helpers.figures.common import (
-    MATCHED,
+    EXTRA,
+    FOUND,
     MISSED,
     MODALITY_COLOURS,
-    SPURIOUS,
     plot_errors,
     plot_image,
     plot_outlines,
@@ -29,7 +29,7 @@ OVERLAY_DPI, OVERLAY_BYTES, OVERLAY_COLOURS = 90, 140_000, 128
 """Of a saved overlay: above so many bytes, it is reduced to so many colours."""
 ERROR_LEGEND = [
     Patch(facecolor=colour, label=label)
-    for colour, label in ((MATCHED, "found"), (MISSED, "missed"), (SPURIOUS, "spurious"))
+    for colour, label in ((FOUND, "found"), (MISSED, "missed"), (EXTRA, "extra"))
 ]
 
 

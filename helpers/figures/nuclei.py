@@ -19,20 +19,20 @@ from helpers.evaluation.matching import FATES_TRUE, THRESHOLDS, Matching, match
 from helpers.evaluation.nuclei import ERRORS
 from helpers.evaluation.published import AP_SCORES, ENDS
 from helpers.figures.common import (
-    MATCHED,
+    EXTRA,
+    FOUND,
     MISSED,
-    SPURIOUS,
     plot_image,
     plot_labels,
 )
 
 FATE_COLOURS = {
-    "matched": MATCHED,
+    "matched": FOUND,
     "merged": "#CC78BC",
     "split": "#029E73",
     "inaccurate": "#949494",
     "missed": MISSED,
-    "spurious": SPURIOUS,
+    "spurious": EXTRA,
 }
 """Colours from seaborn's colour-blind palette; a fate has the same one in every figure."""
 PUBLISHED_LINES = ("solid", "dashed", "dashdot", "dotted")
