@@ -31,13 +31,12 @@ from numpy.typing import NDArray
 from speed import write_table
 from tqdm import tqdm
 
+from helpers import load_network
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.evaluation.nuclei import MatchedImage, match_images, score_nuclei, summarise_nuclei
 from helpers.network.geometry import rescale
-from helpers.run_folder import RunFolder
 from helpers.segment.measure import median_diameter
 from helpers.segment.scale import Segmenter, choose_scale
-from helpers.segment.trained import load_trained
 
 DIAMETERS_PX = (8, 11, 16, 23, 32, 45, 64, 80)
 """Half an octave apart, the last a little less; the usual range is 10 to 60 px."""
@@ -166,14 +165,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the images")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     given = parser.parse_args()
-    trained = load_trained(RunFolder(given.run))
+    network = load_network(given.run)
     data = read_data_set(given.data).labelled
     diameters_px = [measure_diameter(labels) for labels in data.labels]
     drawn = draw_images(diameters_px, given.images, np.random.default_rng(given.seed))
     print(
-        f"{len(drawn)} of {len(data)} images; the network knows {trained.known_px} px", flush=True
+        f"{len(drawn)} of {len(data)} images; the network knows {network.known_px} px", flush=True
     )
-    table = measure(trained.network, data.select(drawn), trained.known_px)
+    table = measure(network.predictor, data.select(drawn), network.known_px)
     write_table(table, given.output)
 
 

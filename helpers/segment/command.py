@@ -59,24 +59,20 @@ def describe(summary: pd.DataFrame, output: Path) -> str:
 
 def _segment(options: argparse.Namespace) -> pd.DataFrame:
     list_images(options.images, options.pattern)  # before the network, which takes seconds to load
-    run = RunFolder(options.run)
-    run.require("network.keras")
-    from helpers.segment.trained import load_trained
+    RunFolder(options.run).require("network.keras")
+    from helpers.segment.trained import load_network
 
-    trained = load_trained(run)
-    print(f"network of {run} · {trained.device}", flush=True)
-    if trained.familiarity is None:
+    network = load_network(options.run)
+    print(f"network of {RunFolder(options.run)} · {network.device}", flush=True)
+    if network.familiarity is None:
         print("no out_of_distribution.json: whether images resemble its training is not known")
     return segment_folder(
-        trained.network,
         options.images,
         options.output,
+        network,
         pattern=options.pattern,
         diameter_px=options.diameter,
         pixel_size_um=options.pixel_size,
-        known=trained.known_px,
-        familiarity=trained.familiarity,
-        fingerprint=trained.fingerprint,
         overwrite=options.overwrite,
     )
 

@@ -20,7 +20,6 @@ from helpers.segment.measure import (
     COLUMNS,
     add_micrometres,
     check_positive,
-    measure_nuclei,
     median_diameter,
 )
 from helpers.segment.outputs import (
@@ -28,7 +27,7 @@ from helpers.segment.outputs import (
     OUTPUTS,
     OutputFolder,
 )
-from helpers.segment.scale import KNOWN_DIAMETERS_PX, Scale, check_sizes, choose_scale
+from helpers.segment.scale import Scale, check_sizes
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -137,16 +136,15 @@ DONE, FAILED = "done", "failed"
 
 
 def segment_folder(
+    images: str | Path,
+    out: str | Path,
     network,
-    images_dir: str | Path,
-    output_dir: str | Path,
     *,
+    channel: int | str | None = None,
+    plane: int | str | None = None,
     pattern: str = "*",
     diameter_px: float | None = None,
     pixel_size_um: float | None = None,
-    known: tuple[float, float] = KNOWN_DIAMETERS_PX,
-    familiarity: Familiarity | None = None,
-    fingerprint: str = "",
     overwrite: bool = False,
 ) -> pd.DataFrame:
     """Return one row an image, after writing what the network finds in a folder of images.
@@ -156,27 +154,23 @@ def segment_folder(
     `<stem>_overlay.png`; for all of them `nuclei.csv`, one row a nucleus, and `summary.csv`, one
     row an image. An image that cannot be read or segmented is a row with its reason, and the
     rest goes on. After an interruption the same call goes on with the images that are not done;
-    delete the folder to do all anew. The tables list every image in `output_dir` that was made
+    delete the folder to do all anew. The tables list every image in `out` that was made
     with the same network and parameters, so a folder may be done in several calls.
 
     Parameters
     ----------
-    network : helpers.network.prediction.Network
-        Or another `Segmenter` with `settings`.
-    images_dir, output_dir : str or Path
-        May be the same folder.
+    images, out : str or Path
+        Folders; they may be the same.
+    network : helpers.segment.trained.TrainedNetwork
+        From `helpers.load_network`.
+    channel, plane : int or str, optional
+        Which channel and which plane of a file show the nuclei; None finds the channel.
     pattern : str
-        Which files; see `helpers.segment.files.list_images`.
+        Which files; see `list_images`.
     diameter_px : float, optional
         Median diameter of the nuclei, in pixels; None finds it image by image.
     pixel_size_um : float, optional
         Side of a pixel in micrometres: the tables then have lengths and areas in both units.
-    known : (low, high)
-        Median diameters in pixels that the network knows.
-    familiarity : Familiarity, optional
-        Of the network; without it `distance` is NaN: not known.
-    fingerprint : str
-        Which network it is, so that results of another one are not taken for its own.
     overwrite : bool
         Whether files may be replaced that this network did not make, or not with these
         parameters or of these images. What it did make so is kept either way.
@@ -196,56 +190,48 @@ def segment_folder(
     FileExistsError
         If something would be overwritten without being asked. Nothing is written then.
     """
-    check_sizes(diameter_px, known)
+    check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
-    images = list_images(images_dir, pattern)
-    made_with = {"network": fingerprint, "diameter_px": diameter_px, "known": list(known)}
-    output = OutputFolder(output_dir, made_with)
+    files = list_images(images, pattern)
+    made_with = {"network": network.fingerprint, "diameter_px": diameter_px}
+    output = OutputFolder(out, made_with)
     if not overwrite:
-        output.refuse_obstacles(images)
-    waiting = [image for image in images if not output.is_done(image)]
-    n_done = len(images) - len(waiting)
+        output.refuse_obstacles(files)
+    waiting = [image for image in files if not output.is_done(image)]
+    n_done = len(files) - len(waiting)
     failed = []
-    with tqdm(total=len(images), initial=n_done, desc="segmenting", unit=" images") as bar:
+    with tqdm(total=len(files), initial=n_done, desc="segmenting", unit=" images") as bar:
         for image in waiting:
-            reason = _segment_one(network, image, output, diameter_px, known, familiarity)
+            reason = _segment_one(network, image, output, channel, diameter_px)
             failed += [_tell_failure(image, reason)] if reason else []
             bar.update()
     return _write_tables(output, failed, pixel_size_um)
 
 
-def _segment_one(network, file, output, diameter_px, known, familiarity) -> str | None:
+def _segment_one(network, file, output, channel, diameter_px) -> str | None:
     """Write the results of one image and return None, or return why there are none."""
     start = time.monotonic()
     try:
         image = read_any_image(file)
         refuse_unscaled(image, network.settings)
-        scale = choose_scale(network, image, diameter_px=diameter_px, known=known)
-        labels = scale.labels
-        if labels is None:
-            labels = network.segment(image, scale=scale.scale)
-        nuclei = measure_nuclei(image, labels, name=file.name)
-        distance, unlike = math.nan, None
-        if familiarity is not None:
-            distance, unlike = measure_distance(familiarity, image, scale.scale)
+        result = network.analyse(image, channel=channel, diameter_px=diameter_px)
     except Exception as reason:  # decoders and backends raise many types; the rest must go on
         return _say(reason)
-    areas = nuclei["area_px"].to_numpy()
-    warnings = [*([unlike] if unlike else []), *list_warnings(areas, labels.size, scale, known)]
+    nuclei = result.nuclei.assign(image=file.name)
     summary = {
         "image": file.name,
         "status": DONE,
         "height": image.shape[0],
         "width": image.shape[1],
         "n_nuclei": len(nuclei),
-        "median_diameter_px": _or_none(median_diameter(areas)),
-        "scale": scale.scale,
-        "scale_reason": scale.reason,
-        "distance": _or_none(distance),
-        "warning": "; ".join(warnings),
+        "median_diameter_px": _or_none(median_diameter(nuclei["area_px"])),
+        "scale": result.scale.scale,
+        "scale_reason": result.scale.reason,
+        "distance": _or_none(result.distance),
+        "warning": "; ".join(result.warnings),
     }
     summary["seconds"] = round(time.monotonic() - start, 2)
-    output.write(file, image, labels, nuclei, summary)
+    output.write(file, image, result.labels, nuclei, summary)
     return None
 
 

@@ -1,38 +1,102 @@
-"""The network of a run, with what is known about it: ready for images from anywhere."""
+"""The network of a run, ready for images from anywhere: `helpers.load_network`."""
 
 import hashlib
-from typing import NamedTuple
+from pathlib import Path
+
+import keras
+from numpy.typing import NDArray
 
 from helpers.analysis.out_of_distribution import Familiarity, read_familiarity
-from helpers.network.prediction import Network, load_network
+from helpers.network import prediction
 from helpers.network.saving import read_settings
-from helpers.run_folder import RunFolder
+from helpers.run_folder import REFERENCE, RunFolder
+from helpers.segment.image import Result, analyse
 from helpers.segment.scale import read_known_diameters
+from helpers.settings import Settings
 from helpers.training.devices import Device, choose_device
 
 
-class Trained(NamedTuple):
-    """A network and what a run knows about it."""
+class TrainedNetwork:
+    """A trained network with what its run knows about it.
 
-    network: Network
-    device: Device
-    familiarity: Familiarity | None  # None where the run did not keep it
-    known_px: tuple[float, float]  # median diameters of nuclei that it was tested on
-    fingerprint: str  # the same for the same file
+    Attributes
+    ----------
+    predictor : helpers.network.prediction.Network
+        The network itself: maps and labels of images at a given scale.
+    device : Device
+        What it runs on.
+    known_px : (float, float)
+        Median diameters, in pixels, of the nuclei that it was tested on.
+    familiarity : Familiarity or None
+        What its training images look like; None where the run did not keep it.
+    fingerprint : str
+        The same for the same file.
+    """
+
+    def __init__(
+        self,
+        predictor: prediction.Network,
+        *,
+        device: Device | None = None,
+        known_px: tuple[float, float],
+        familiarity: Familiarity | None = None,
+        fingerprint: str = "",
+    ):
+        self.predictor, self.device = predictor, device
+        self.known_px, self.familiarity = known_px, familiarity
+        self.fingerprint = fingerprint
+
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model."""
+        return self.predictor.model
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was trained with."""
+        return self.predictor.settings
+
+    @property
+    def target(self) -> str:
+        """What it answers, such as "flow"."""
+        return self.predictor.target
+
+    def segment(self, image: NDArray, **options) -> NDArray:
+        """Return the labels of an image, (H, W) int32: 0 = background, nuclei from 1 to N.
+
+        `options` as for `analyse`: `channel`, `diameter_px`, `pixel_size_um`.
+        """
+        return self.analyse(image, **options).labels
+
+    def analyse(self, image: NDArray, **options) -> Result:
+        """Return the labels of an image, and how they came about.
+
+        `options`: see `helpers.segment.image.analyse`.
+        """
+        return analyse(self, image, **options)
 
 
-def load_trained(run: RunFolder) -> Trained:
+def load_network(run: str | Path = REFERENCE) -> TrainedNetwork:
     """Return the network of a run, on the device and in the precision that suit it best.
+
+    Parameters
+    ----------
+    run : str or Path
+        A folder under `results/`, or an absolute path; "reference" comes with the repository.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If the run has no network, or a file of it is damaged.
     """
-    file = run.require("network.keras")
+    folder = RunFolder(run)
+    file = folder.require("network.keras")
     device = choose_device(read_settings(file))
-    network = load_network(file, precision=device.precision)
-    kept = run.file("out_of_distribution.json")
-    familiarity = read_familiarity(kept) if kept.exists() else None
-    fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    return Trained(network, device, familiarity, read_known_diameters(run), fingerprint)
+    kept = folder.file("out_of_distribution.json")
+    return TrainedNetwork(
+        prediction.load_network(file, precision=device.precision),
+        device=device,
+        known_px=read_known_diameters(folder),
+        familiarity=read_familiarity(kept) if kept.exists() else None,
+        fingerprint=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+    )

@@ -1,6 +1,5 @@
 """`python -m helpers.segment`: what it says, and its exit codes."""
 
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -17,7 +16,7 @@ from helpers.network.unet import build_unet
 from helpers.run_folder import REFERENCE, RunFolder
 from helpers.segment.command import main
 from helpers.segment.scale import KNOWN_DIAMETERS_PX
-from helpers.segment.trained import load_trained
+from helpers.segment.trained import TrainedNetwork, load_network
 from helpers.settings import generate_settings
 
 
@@ -55,11 +54,8 @@ def run(tmp_path, monkeypatch):
     path.mkdir()
     (path / "network.keras").write_bytes(b"")
     network = Bright()
-    trained = SimpleNamespace(
-        network=network, device="CPU", familiarity=None, known_px=(10, 60), fingerprint="1"
-    )
-    fake = SimpleNamespace(load_trained=lambda run: trained)
-    monkeypatch.setitem(sys.modules, "helpers.segment.trained", fake)
+    trained = TrainedNetwork(network, device="CPU", known_px=(10, 60), fingerprint="1")
+    monkeypatch.setattr("helpers.segment.trained.load_network", lambda run: trained)
     return SimpleNamespace(path=str(path), network=network)
 
 
@@ -69,7 +65,7 @@ def test_the_command_says_what_came_out(images, tmp_path, run, capsys):
     assert main([*arguments, "--pixel-size", "0.5", "--pattern", "*.PNG"]) == 0
     said = capsys.readouterr().out
     assert "3 of 3 images segmented, 6 nuclei; 0 with a warning, 0 failed" in said
-    assert "is not known: no out_of_distribution.json" in said
+    assert "no out_of_distribution.json: whether" in said
     assert str(out) in said
     (images / "bad.png").write_bytes(b"no image")
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(images / "black.png")
@@ -134,9 +130,9 @@ def test_a_real_network_is_loaded_with_what_its_run_knows(images, tmp_path, caps
     settings = generate_settings(1, base_filters=2, input_size=16)
     keras.utils.set_random_seed(0)
     save_network(build_unet(settings), run.file("network.keras"), settings)
-    trained = load_trained(run)
-    assert trained.network.settings == settings and trained.familiarity is None
-    assert trained.fingerprint == load_trained(run).fingerprint
+    trained = load_network(run.path)
+    assert trained.settings == settings and trained.familiarity is None
+    assert trained.fingerprint == load_network(run.path).fingerprint
     arguments = [str(images), "--output", str(tmp_path / "out"), "--run", str(run.path)]
     assert main(arguments) == 0
     assert "Keras on" in capsys.readouterr().out
@@ -145,7 +141,7 @@ def test_a_real_network_is_loaded_with_what_its_run_knows(images, tmp_path, caps
         "out_of_distribution.json", looks | {"limit": 0.1, "looks": [[0.9, 1, 0, 0, -1, 3]]}
     )
     run.write_csv("metrics.csv", pd.DataFrame({"diameter_px": [12.0, 12.0]}))
-    trained = load_trained(run)
+    trained = load_network(run.path)
     assert trained.known_px == (12, 12)
     assert trained.familiarity.distance(np.zeros((20, 20), np.uint8)) > 1
 
@@ -153,11 +149,11 @@ def test_a_real_network_is_loaded_with_what_its_run_knows(images, tmp_path, caps
 def test_the_reference_network_comes_along_with_what_is_known_of_it():
     run = RunFolder(REFERENCE)
     assert run.require("network.keras").stat().st_size < 20e6
-    trained = load_trained(run)
-    assert trained.network.target == "flow"
+    trained = load_network(run.path)
+    assert trained.target == "flow"
     assert trained.known_px != KNOWN_DIAMETERS_PX, "metrics.csv is missing"
     image, labels = draw_image("small_fluorescent", np.random.Generator(np.random.PCG64(7)))
     assert trained.familiarity.distance(image) < 2
-    matching = match(labels, trained.network.segment(image))
+    matching = match(labels, trained.predictor.segment(image))
     assert matching.count(0.5) > 0.8 * matching.n_true
     assert matching.n_pred < 1.3 * matching.n_true

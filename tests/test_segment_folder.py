@@ -15,7 +15,15 @@ from helpers.data.any_image import read_any_image
 from helpers.data.sample import write_examples
 from helpers.segment.folder import SUMMARY_COLUMNS, list_images, segment_folder
 from helpers.segment.outputs import write_labels
+from helpers.segment.trained import TrainedNetwork
 from helpers.settings import generate_settings
+
+
+def run(predictor, images, out, *, known=(10, 60), familiarity=None, fingerprint="", **options):
+    network = TrainedNetwork(
+        predictor, known_px=known, familiarity=familiarity, fingerprint=fingerprint
+    )
+    return segment_folder(images, out, network, **options)
 
 
 class Thresholder:
@@ -63,7 +71,7 @@ def read_bytes(path):
 
 def test_every_image_gets_labels_mask_overlay_and_rows(images, tmp_path):
     out = tmp_path / "out" / "of ß"
-    summary = segment_folder(Thresholder(), images, out, pixel_size_um=0.5)
+    summary = run(Thresholder(), images, out, pixel_size_um=0.5)
     names = ["drei ü", "one", "two nuclei"]
     assert list(summary.columns) == list(SUMMARY_COLUMNS)
     assert summary["image"].tolist() == [f"{name}.png" for name in names]
@@ -94,7 +102,7 @@ def test_every_image_gets_labels_mask_overlay_and_rows(images, tmp_path):
 def test_the_labels_have_the_images_own_size(tmp_path, shape):
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
-    assert segment_folder(Thresholder(), tmp_path, tmp_path / "out")["status"].tolist() == ["done"]
+    assert run(Thresholder(), tmp_path, tmp_path / "out")["status"].tolist() == ["done"]
     assert tifffile.imread(tmp_path / "out" / "a_labels.tif").shape == shape[:2]
 
 
@@ -105,7 +113,7 @@ def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
     assert read_bytes(tmp_path / "images") == before
     found = [read_any_image(file) for file in list_images(tmp_path / "images")]
     assert {image.dtype.name for image in found} == {"uint8", "uint16", "float32"}
-    summary = segment_folder(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 50))
+    summary = run(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 50))
     assert set(summary["status"]) == {"done"}
     scales = summary.set_index("image")["scale"]
     assert scales["small nuclei.png"] == 1 and scales["enlarged.png"] < 1
@@ -121,7 +129,7 @@ def test_more_nuclei_than_16_bit_can_number(tmp_path):
 
 def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
     Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "black.png")
-    row = segment_folder(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=1).iloc[0]
+    row = run(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=1).iloc[0]
     assert (row["status"], row["n_nuclei"], row["warning"]) == ("done", 0, "no nucleus found")
     assert np.isnan(row["median_diameter_px"])
     nuclei = pd.read_csv(tmp_path / "out" / "nuclei.csv")
@@ -133,7 +141,7 @@ def test_unfamiliar_images_are_warned_of(images, tmp_path):
     trained_on = [read_any_image(file) for file in list_images(images)]
     Image.fromarray(255 - squares()).save(images / "negative.png")
     familiarity = Familiarity.fit(trained_on, [0, 1, 2])
-    summary = segment_folder(Thresholder(), images, tmp_path / "out", familiarity=familiarity)
+    summary = run(Thresholder(), images, tmp_path / "out", familiarity=familiarity)
     summary = summary.set_index("image")
     assert summary["distance"]["one.png"] == 0 and summary["warning"]["one.png"] == ""
     assert summary["distance"]["negative.png"] > 1
@@ -149,7 +157,7 @@ def test_a_damaged_file_is_reported_and_the_rest_goes_on(images, tmp_path):
         images / "stack.tif", np.zeros((3, 40, 40), np.uint8), photometric="minisblack"
     )
     tifffile.imwrite(images / "range.tif", np.arange(400, dtype=np.float32).reshape(20, 20))
-    summary = segment_folder(Thresholder(), images, tmp_path / "out").set_index("image")
+    summary = run(Thresholder(), images, tmp_path / "out").set_index("image")
     failed = summary[summary["status"] == "failed"]
     assert set(failed.index) == {"cut.png", "stack.tif", "range.tif"}
     assert "damaged" in failed["warning"]["cut.png"]
@@ -158,7 +166,7 @@ def test_a_damaged_file_is_reported_and_the_rest_goes_on(images, tmp_path):
     assert (summary["status"] == "done").sum() == 3
     assert not list((tmp_path / "out").glob("cut*"))
     Image.fromarray(squares(4)).save(images / "cut.png")
-    again = segment_folder(Thresholder(), images, tmp_path / "out").set_index("image")
+    again = run(Thresholder(), images, tmp_path / "out").set_index("image")
     assert again["status"]["cut.png"] == "done"
 
 
@@ -167,7 +175,7 @@ def test_too_large_an_image_says_so(images, tmp_path):
         def segment(self, image, *, scale=1.0):
             raise MemoryError
 
-    summary = segment_folder(Full(), images, tmp_path / "out")
+    summary = run(Full(), images, tmp_path / "out")
     assert summary["warning"].str.contains("too large for this machine").all()
 
 
@@ -175,10 +183,10 @@ def test_too_large_an_image_says_so(images, tmp_path):
 def test_an_interrupted_run_goes_on_with_the_rest(images, tmp_path, stop_at):
     out, network = tmp_path / "out", Thresholder()
     with pytest.raises(KeyboardInterrupt):
-        segment_folder(Thresholder(stop_at), images, out)
-    segment_folder(network, images, out)
+        run(Thresholder(stop_at), images, out)
+    run(network, images, out)
     assert network.seen == 3 - (stop_at - 1)
-    segment_folder(Thresholder(), images, tmp_path / "in one go")
+    run(Thresholder(), images, tmp_path / "in one go")
     names = ["nuclei.csv", "one_labels.tif", "drei ü_mask.png", "two nuclei_overlay.png"]
     for name in names:
         assert (out / name).read_bytes() == (tmp_path / "in one go" / name).read_bytes()
@@ -199,11 +207,11 @@ def test_an_image_interrupted_while_it_was_written_is_done_anew(
 
     monkeypatch.setattr(type(tmp_path), "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        segment_folder(Thresholder(), images, out)
+        run(Thresholder(), images, out)
     monkeypatch.undo()
     assert not (out / "one_labels.tif").exists()
     network = Thresholder()
-    assert len(segment_folder(network, images, out)) == 3
+    assert len(run(network, images, out)) == 3
     assert network.seen == 2 and (out / "one_labels.tif").exists()
 
 
@@ -211,14 +219,14 @@ def test_an_image_interrupted_while_it_was_written_is_done_anew(
 
 
 def test_the_same_call_computes_nothing_anew(images, tmp_path):
-    segment_folder(Thresholder(), images, images)  # results beside the images
+    run(Thresholder(), images, images)  # results beside the images
     before = read_bytes(images)
     network = Thresholder()
-    assert len(segment_folder(network, images, images)) == 3
-    segment_folder(network, images, images, overwrite=True)
+    assert len(run(network, images, images)) == 3
+    run(network, images, images, overwrite=True)
     assert network.seen == 0
     assert read_bytes(images) == before
-    with_um = segment_folder(network, images, images, pixel_size_um=2)  # no reason to compute
+    with_um = run(network, images, images, pixel_size_um=2)  # no reason to compute
     assert network.seen == 0 and len(with_um) == 3
     assert "area_um2" in pd.read_csv(images / "nuclei.csv")
 
@@ -231,9 +239,9 @@ def test_files_of_others_are_refused_before_anything_is_written(images, tmp_path
     out.mkdir()
     (out / name).write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=f"{name} was not made by this program"):
-        segment_folder(Thresholder(), images, out)
+        run(Thresholder(), images, out)
     assert read_bytes(out) == {name: b"precious"}
-    segment_folder(Thresholder(), images, out, overwrite=True)
+    run(Thresholder(), images, out, overwrite=True)
     assert (out / name).read_bytes() != b"precious"
 
 
@@ -242,64 +250,63 @@ def test_files_of_others_are_refused_before_anything_is_written(images, tmp_path
     [
         ({"fingerprint": "another"}, "another network"),
         ({"diameter_px": 20}, "another diameter_px"),
-        ({"known": (5, 6)}, "another known"),
     ],
 )
 def test_results_of_another_network_or_other_parameters_are_refused(
     images, tmp_path, change, message
 ):
     out = tmp_path / "out"
-    segment_folder(Thresholder(), images, out)
+    run(Thresholder(), images, out)
     before = read_bytes(out)
     with pytest.raises(FileExistsError, match=message):
-        segment_folder(Thresholder(), images, out, **change)
+        run(Thresholder(), images, out, **change)
     assert read_bytes(out) == before
     network = Thresholder()
-    segment_folder(network, images, out, **change, overwrite=True)
+    run(network, images, out, **change, overwrite=True)
     assert network.seen >= 3
 
 
 def test_an_image_that_has_changed_is_not_replaced_unasked(images, tmp_path):
     out = tmp_path / "out"
-    segment_folder(Thresholder(), images, out)
+    run(Thresholder(), images, out)
     content = (images / "one.png").read_bytes()
     (images / "one.png").write_bytes(content)  # another date, the same image
     network = Thresholder()
-    segment_folder(network, images, out)
+    run(network, images, out)
     assert network.seen == 0
     Image.fromarray(squares(4)).save(images / "one.png")
     with pytest.raises(FileExistsError, match=r"made of another image than one\.png is now"):
-        segment_folder(Thresholder(), images, out)
-    summary = segment_folder(network, images, out, overwrite=True).set_index("image")
+        run(Thresholder(), images, out)
+    summary = run(network, images, out, overwrite=True).set_index("image")
     assert network.seen == 1 and summary["n_nuclei"]["one.png"] == 4
 
 
 def test_a_folder_may_be_done_in_parts(images, tmp_path):
     out = tmp_path / "out"
-    segment_folder(Thresholder(), images, out, pattern="one*")
-    assert len(segment_folder(Thresholder(), images, out, pattern="two*")) == 2
+    run(Thresholder(), images, out, pattern="one*")
+    assert len(run(Thresholder(), images, out, pattern="two*")) == 2
     assert len(pd.read_csv(out / "nuclei.csv")) == 3
 
 
 @pytest.mark.parametrize("name", ["NA", "1e5", "null"])
 def test_names_that_look_like_numbers_stay_names(tmp_path, name):
     Image.fromarray(squares()).save(tmp_path / f"{name}.png")
-    segment_folder(Thresholder(), tmp_path, tmp_path)
+    run(Thresholder(), tmp_path, tmp_path)
     nuclei = pd.read_csv(tmp_path / "nuclei.csv", keep_default_na=False)
     assert nuclei["image"].tolist() == [f"{name}.png"] * 2
 
 
 def test_notes_that_were_damaged_are_not_believed(images, tmp_path):
     out = tmp_path / "out"
-    segment_folder(Thresholder(), images, out)
+    run(Thresholder(), images, out)
     (out / ".parts" / "one.json").write_text(json.dumps({"image": 1}))
     with pytest.raises(FileExistsError, match="one_mask"):
-        segment_folder(Thresholder(), images, out)
+        run(Thresholder(), images, out)
 
 
 def test_overwriting_that_is_interrupted_leaves_no_old_labels_as_new(images, tmp_path, monkeypatch):
     out, replace = tmp_path / "out", type(tmp_path).replace
-    segment_folder(Thresholder(), images, out, pattern="one*")
+    run(Thresholder(), images, out, pattern="one*")
 
     def stop(path, target):
         if str(target).endswith("one_mask.png"):
@@ -309,8 +316,8 @@ def test_overwriting_that_is_interrupted_leaves_no_old_labels_as_new(images, tmp
     again = {"pattern": "one*", "fingerprint": "another", "overwrite": True}
     monkeypatch.setattr(type(tmp_path), "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        segment_folder(Thresholder(), images, out, **again)
+        run(Thresholder(), images, out, **again)
     monkeypatch.undo()
     network = Thresholder()
-    segment_folder(network, images, out, **again)
+    run(network, images, out, **again)
     assert network.seen == 1
