@@ -1,0 +1,15 @@
+"""The model card of the network that comes along says what the run's files hold."""
+
+from helpers.run_folder import RunFolder
+from tools.model_card import render_card, write_share
+
+
+def test_the_committed_card_is_that_of_its_files():
+    run = RunFolder("reference")
+    assert run.require("README.md").read_text(encoding="utf-8") == render_card(run)
+
+
+def test_a_share_is_written_with_its_interval():
+    assert write_share(0.8689) == ".869"
+    assert write_share({"estimate": 0.5, "low": 0.25, "high": 1.0}) == ".500 (.250 to 1.000)"
+    assert write_share({"estimate": 0.5, "low": None, "high": None}) == ".500 (one field)"

@@ -1,0 +1,79 @@
+"""Write a run's model card from its files: `python tools/model_card.py reference`."""
+
+import argparse
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from helpers.analysis.modality import MODALITIES, display_name
+from helpers.network.saving import read_settings
+from helpers.run_folder import REFERENCE, RunFolder
+
+ERRORS = ("merged", "split", "inaccurate", "missed", "spurious")
+SCORES = {"ap_50": "AP .50", "ap_70": "AP .70", "ap_90": "AP .90", "recall_70": "recall .70"}
+
+
+def render_card(run: RunFolder) -> str:
+    """Return the Markdown of a run's card; every figure is read from one of its files."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"modality": display_name, "share": write_share}
+    metrics = run.read_json("metrics.json")
+    split = run.read_csv("split.csv", dtype={"id": str})
+    return environment.get_template("model_card.md.j2").render(
+        run=run.path.name,
+        settings=read_settings(run.require("network.keras")),
+        megabytes=run.require("network.keras").stat().st_size / 1e6,
+        training=run.read_json("training.json"),
+        sides=split.groupby("split").size(),
+        taught=count_modalities(split[split["split"] == "train"]),
+        n_parameters=run.read_csv("network.csv")["parameters"].sum(),
+        nuclei=metrics["nuclei"],
+        modalities=[name for name in (*MODALITIES, "all") if name in metrics["nuclei"]],
+        scores=SCORES,
+        errors=count_errors(run.read_csv("nuclei_scores.csv", dtype={"id": str})),
+        error_names=ERRORS,
+        sizes=run.read_csv("sizes.csv").query("way == 'found'"),
+    )
+
+
+def count_modalities(split: pd.DataFrame) -> str:
+    """Return "296 small fluorescent, 30 large fluorescent, ..."."""
+    counts = split["modality"].value_counts()
+    return ", ".join(f"{counts[m]} {display_name(m)}" for m in MODALITIES if m in counts)
+
+
+def count_errors(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return errors of each type per 100 true nuclei, a row a modality, then "all"."""
+    sums = scores.groupby("modality")[["n_true", *ERRORS]].sum()
+    sums = sums.reindex([name for name in MODALITIES if name in sums.index])
+    sums.loc["all"] = sums.sum()
+    return sums.assign(**{name: 100 * sums[name] / sums["n_true"] for name in ERRORS})
+
+
+def write_share(value) -> str:
+    """Return ".868", or ".868 (.837 to .899)" for an entry with the ends of its interval."""
+    if not isinstance(value, dict):
+        return f"{value:.3f}".lstrip("0")
+    text = write_share(value["estimate"])
+    if value["low"] is None:
+        return f"{text} (one field)"
+    return f"{text} ({write_share(value['low'])} to {write_share(value['high'])})"
+
+
+def main() -> None:
+    """Write `README.md` into the run's folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", nargs="?", default=REFERENCE, help="a folder under results/")
+    run = RunFolder(parser.parse_args().run)
+    text = render_card(run)
+    print(run.write("README.md", lambda part: part.write_text(text, encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
