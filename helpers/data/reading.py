@@ -1,27 +1,64 @@
-"""One file's bytes to pixels: PNG and TIFF, gray or colour, 8 or 16 bit, nothing degraded."""
+"""The one reader of image files: PNG, TIFF and JPEG as people have them, nothing degraded."""
 
 import io
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
+
+import imagecodecs
 import numpy as np
-import tifffile
-from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
-from helpers.data.png16 import read_png16
 from numpy.typing import NDArray
-from skimage.transform import resize
+from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
+from skimage.color import rgb2hed
+
+from helpers.data.tiff import Stored, read_tiff
 from helpers.settings import Settings
 
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_DEPTH_AT, _COLOUR_AT = 24, 25  # bytes of the PNG header, https://www.w3.org/TR/png-3/#11IHDR
+_COLOUR_AT, _PALETTE = 25, 3  # of the PNG header, https://www.w3.org/TR/png-3/#11IHDR
+MIN_SIDE_PX = 16
+SMOOTH = 16
+"""Largest step from one entry of a lookup table to the next, of 255; a palette has larger ones."""
+CHANNELS = {
+    "red": (0,),
+    "green": (1,),
+    "blue": (2,),
+    "yellow": (0, 1),
+    "magenta": (0, 2),
+    "cyan": (1, 2),
+    "gray": (0, 1, 2),
+}
+"""Colours that a channel of an RGB image can be asked by: the lowest of these channels."""
 
 
-class Pixels(NamedTuple):
-    """An image as the series uses it, and what its file held."""
+@dataclass(frozen=True)
+class ImageFile:
+    """The pixels of an image file, and what the file says of them.
 
-    image: np.ndarray  # (H, W) or (H, W, 3), uint8 or uint16
-    channels: int  # in the file, alpha included
-    transparent_px: int  # pixels that are not fully opaque in the file
+    Attributes
+    ----------
+    pixels : (H, W) or (H, W, 3) array of uint8, uint16 or float32
+        Finite, as they are stored: no note on orientation turns them.
+    valid : (H, W) bool array or None
+        False where the file has no image: alpha 0, NaN or infinity. None: image everywhere.
+    pixel_size_um : float or None
+        Side of a pixel in micrometres, if the file says it.
+    pixel_size_source : str
+        "OME", "ImageJ", "MetaMorph" or "resolution tag"; "" without a size.
+    n_channels : int
+        In the file, alpha included, after the choice of a channel.
+    about : str
+        What was chosen and changed, for a table: "channel 2 of 3 (DAPI); maximum of 5 planes".
+    """
+
+    pixels: NDArray
+    valid: NDArray[np.bool_] | None = None
+    pixel_size_um: float | None = None
+    pixel_size_source: str = ""
+    n_channels: int = 1
+    about: str = ""
 
 
 class Patch(NamedTuple):
@@ -33,57 +70,221 @@ class Patch(NamedTuple):
     values: np.ndarray  # (h, w), 0 = background
 
 
-def decode(raw: bytes) -> np.ndarray:
-    """Return the pixels of a PNG or TIFF file as they are stored.
+def read_any_image(
+    file: str | Path | bytes,
+    channel: int | str | None = None,
+    plane: int | str | None = None,
+    *,
+    min_side_px: int = MIN_SIDE_PX,
+) -> ImageFile:
+    """Return one image of a file, as a network takes it.
 
     Parameters
     ----------
-    raw : bytes
-        The whole file.
+    file : str, Path or bytes
+        PNG, TIFF or JPEG, or its content; what it holds counts, not its name.
+    channel : int or str, optional
+        Which channel: a number from 1, the name that the file gives it, a colour of `CHANNELS`,
+        "haematoxylin", or "rgb" for all of three. None takes an RGB image whole, and of several
+        channels the one whose name is that of a nuclear stain. A gray image has one channel only
+        and takes any colour.
+    plane : int or str, optional
+        Which plane of a stack: a number from 1, or "max" for the maximum over all.
+    min_side_px : int
+        The least height and width.
 
     Returns
     -------
-    ndarray, (H, W) or (H, W, C)
-        The type of the file, in the machine's byte order. Colour palettes are resolved.
+    ImageFile
+        Three equal channels become one. 1 bit becomes 0 and 255. Whole numbers become uint8 or
+        uint16 where they fit; where some are below 0 all are shifted, which `about` says. Larger
+        ones become float32. Lookup tables that a microscope's program adds to gray values are
+        passed over, palettes of colours are resolved, and where 0 is white, values are reversed.
 
     Raises
     ------
     ValueError
-        Neither PNG nor TIFF, or more than one image in the file. Damaged files raise whatever
-        the decoder raises.
+        If it is no such file or damaged, if it is ambiguous which of several images is meant, or
+        if it is too small.
     """
-    if raw.startswith(PNG_SIGNATURE):
-        return _decode_png(raw)
-    if raw.startswith(TIFF_SIGNATURES):
-        return _decode_tiff(raw)
-    raise ValueError(f"neither PNG nor TIFF: {len(raw)} bytes that start with {raw[:8]!r}")
+    stored = decode(file, channel, plane)
+    pixels, alpha, notes = _resolve(stored)
+    n_channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if not stored.is_chosen:
+        pixels = select_channel(pixels, channel)
+        if channel is not None and n_channels > 1 and pixels.ndim == 2:
+            notes.append(f"channel {channel} of the colour image")
+    height, width = pixels.shape[:2]
+    if min(height, width) < min_side_px:
+        raise ValueError(f"{height} x {width} pixels; each side must have {min_side_px} or more")
+    pixels, valid, note = _to_known_type(pixels)
+    if alpha is not None and (alpha > 0).any() and not (alpha > 0).all():
+        valid = alpha > 0 if valid is None else valid & (alpha > 0)
+    return ImageFile(
+        np.ascontiguousarray(_merge_equal(pixels)),
+        valid,
+        stored.pixel_size_um,
+        stored.pixel_size_source,
+        n_channels + (alpha is not None),
+        "; ".join(filter(None, (*notes, note))),
+    )
 
 
-def read_image(raw: bytes) -> Pixels:
-    """Return an image without alpha, and with one channel where the three are equal.
+def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
+    """Return the channel of an RGB image that is asked for, (H, W), or all for None and "rgb".
 
     Parameters
     ----------
-    raw : bytes
-        The whole file, PNG or TIFF.
+    image : (H, W) or (H, W, 3) array
+        A gray image is returned as it is.
+    channel : int, str or None
+        1 to 3, a colour of `CHANNELS`, or "haematoxylin": the optical density of that stain
+        (Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299) as float32, 1 where it
+        absorbs all but one part in 255.
 
     Raises
     ------
     ValueError
-        The pixels are not uint8 or uint16, or are not one image with 1 to 4 channels.
+        If there is no such channel.
+
+    Examples
+    --------
+    >>> select_channel(np.array([[[7, 8, 9]]]), "cyan")
+    array([[8]])
     """
-    stored = decode(raw)
-    if stored.dtype == bool:
-        stored = stored.astype(np.uint8) * 255
-    if stored.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"pixels are {stored.dtype}; convert them to uint8 or uint16")
-    stored = stored if stored.ndim == 3 else stored[..., np.newaxis]
-    colours, alpha = _split_alpha(stored)
-    opaque = np.iinfo(stored.dtype).max
-    transparent_px = 0 if alpha is None else int(np.count_nonzero(alpha != opaque))
-    first = colours[..., :1]
-    image = first[..., 0] if (colours == first).all() else colours
-    return Pixels(np.ascontiguousarray(image), stored.shape[2], transparent_px)
+    n = 1 if image.ndim == 2 else image.shape[2]
+    if channel is None or (n == 3 and str(channel).lower() == "rgb"):
+        return image
+    if isinstance(channel, int | np.integer) and 1 <= channel <= n:
+        return image if n == 1 else image[..., channel - 1]
+    name = str(channel).lower().replace("grey", "gray")
+    if name in ("haematoxylin", "hematoxylin"):
+        return image if n == 1 else _unmix_haematoxylin(image)
+    if name in (*CHANNELS, "rgb"):
+        return image if n == 1 else image[..., CHANNELS[name]].min(axis=2)
+    raise ValueError(
+        f"`channel` (={channel!r}) of an image of {n} must be a number from 1 to {n}, "
+        f'{", ".join(CHANNELS)}, "haematoxylin" or None'
+    )
+
+
+def _unmix_haematoxylin(image: NDArray) -> NDArray[np.float32]:
+    full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+    stain = rgb2hed(np.clip(image / np.float32(full), 0, 1))[..., 0]
+    # rgb2hed gives densities as shares of 6, those of a millionth of the light.
+    return np.clip(stain * (6 / np.log10(255)), 0, 1).astype(np.float32)
+
+
+def decode(
+    file: str | Path | bytes,
+    channel: int | str | None = None,
+    plane: int | str | None = None,
+) -> Stored:
+    """Return what a PNG, TIFF or JPEG file holds, as it is stored; see `read_any_image`."""
+    is_raw = isinstance(file, bytes)
+    if is_raw:
+        start = file[:16]
+    else:
+        with Path(file).open("rb") as opened:
+            start = opened.read(16)
+    try:
+        if start.startswith(TIFF_SIGNATURES):
+            return read_tiff(io.BytesIO(file) if is_raw else file, channel, plane)
+        raw = file if is_raw else Path(file).read_bytes()
+        if start.startswith(PNG_SIGNATURE):
+            return _decode_png(raw)
+        if start.startswith(JPEG_SIGNATURE):
+            return _decode_jpeg(raw)
+    except MemoryError:
+        raise
+    except Exception as reason:  # decoders raise many types for a damaged file
+        if type(reason) is ValueError and not reason.__cause__:
+            raise
+        what = str(reason).partition(" <")[0].strip() or type(reason).__name__
+        raise ValueError(f"the file is damaged ({what}); save or copy it again") from reason
+    n_bytes = len(file) if is_raw else Path(file).stat().st_size
+    raise ValueError(f"not PNG, TIFF or JPEG: {n_bytes} bytes that start with {start[:8]!r}")
+
+
+def _decode_png(raw: bytes) -> Stored:
+    if b"acTL" in raw[:1024]:
+        raise ValueError("several frames; save one image a file")
+    if raw[_COLOUR_AT : _COLOUR_AT + 1] != bytes([_PALETTE]):
+        pixels = imagecodecs.png_decode(raw)
+        return Stored(pixels, pixels.ndim == 3 and pixels.shape[2] in (2, 4))
+    with Image.open(io.BytesIO(raw), formats=("PNG",)) as file:
+        if "transparency" in file.info:
+            return Stored(np.asarray(file.convert("RGBA")), has_alpha=True)
+        palette = np.asarray(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        return Stored(np.asarray(file), palette=palette)
+
+
+def _decode_jpeg(raw: bytes) -> Stored:
+    with Image.open(io.BytesIO(raw), formats=("JPEG", "MPO")) as file:
+        if file.mode == "CMYK":
+            return Stored(np.asarray(file.convert("RGB")))
+    return Stored(imagecodecs.jpeg_decode(raw))
+
+
+def _resolve(stored: Stored) -> tuple[NDArray, NDArray | None, list[str]]:
+    """Return gray values or colours, alpha or None, and what was done about them."""
+    pixels, alpha, notes = stored.pixels, None, list(stored.notes)
+    if stored.has_alpha:
+        pixels, alpha = pixels[..., :-1], pixels[..., -1]
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or not pixels.size:
+        raise ValueError(f"shape {pixels.shape} is not one gray or colour image")
+    if stored.palette is not None:
+        steps = np.abs(np.diff(stored.palette.astype(int), axis=0))
+        if steps.max(initial=0) <= SMOOTH:
+            notes.append("lookup table passed over")
+        else:
+            pixels = stored.palette[pixels]
+    if stored.black is not None:
+        pixels = ~pixels if pixels.dtype == bool else stored.black - pixels
+        notes.append("reversed, as 0 is white")
+    return pixels, alpha, notes
+
+
+def _to_known_type(pixels: NDArray) -> tuple[NDArray, NDArray[np.bool_] | None, str]:
+    """Return uint8, uint16 or float32, where it is an image (None: everywhere), and a note."""
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * 255, None, ""
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels, None, ""
+    if pixels.dtype.kind == "f":
+        return _fill_gaps(pixels)
+    if pixels.dtype.kind not in "iu":
+        raise ValueError(f"pixels are {pixels.dtype}; convert them to 8 or 16 bit or to float")
+    low, high = int(pixels.min()), int(pixels.max())
+    is_offset = pixels.dtype == np.int16 and low < -(2**14)
+    shift = 0 if low >= 0 else 2**15 if is_offset else -low
+    note = f"{pixels.dtype}, {shift} added" if shift else ""
+    if high + shift > np.iinfo(np.uint16).max:
+        return pixels.astype(np.float32), None, f"{pixels.dtype} as float"
+    known = np.uint8 if high + shift <= np.iinfo(np.uint8).max else np.uint16
+    return (pixels.astype(np.int64) + shift).astype(known), None, note
+
+
+def _fill_gaps(pixels: NDArray) -> tuple[NDArray, NDArray[np.bool_] | None, str]:
+    """Return float32 with the median where NaN or infinity were, where they were not, a note."""
+    with np.errstate(over="ignore"):
+        pixels = pixels.astype(np.float32)
+    finite = np.isfinite(pixels)
+    if finite.all():
+        return pixels, None, ""
+    if not finite.any():
+        raise ValueError("every pixel is NaN or infinite")
+    pixels[~finite] = np.median(pixels[finite])
+    valid = finite if finite.ndim == 2 else finite.all(axis=2)
+    return pixels, valid, f"{np.count_nonzero(~valid)} pixels are NaN or infinite: no image"
+
+
+def _merge_equal(pixels: NDArray) -> NDArray:
+    """Return (H, W) where the three channels are equal."""
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        return pixels[..., 0]
+    return pixels
 
 
 def read_mask(raw: bytes) -> Patch:
@@ -92,13 +293,17 @@ def read_mask(raw: bytes) -> Patch:
     Parameters
     ----------
     raw : bytes
-        The whole file, PNG or TIFF. Any colour that is not 0 is foreground; alpha is not looked at.
+        The whole file. Any colour that is not 0 is foreground; alpha is not looked at.
     """
-    if raw.startswith(PNG_SIGNATURE) and raw[_DEPTH_AT] == 8 and raw[_COLOUR_AT] == 0:
-        return _cut_png_mask(raw)
-    stored = decode(raw)
-    stored = stored if stored.ndim == 3 else stored[..., np.newaxis]
-    return Patch(stored.shape[:2], 0, 0, _split_alpha(stored)[0].max(axis=2))
+    values = _read_numbers(raw)
+    values = values if values.ndim == 2 else values.max(axis=2)
+    rows = np.flatnonzero(values.any(axis=1))
+    if not rows.size:
+        return Patch(values.shape, 0, 0, np.zeros((0, 0), np.uint8))
+    top, bottom = rows[0], rows[-1] + 1
+    columns = np.flatnonzero(values[top:bottom].any(axis=0))
+    left, right = columns[0], columns[-1] + 1
+    return Patch(values.shape, int(top), int(left), values[top:bottom, left:right])
 
 
 def read_label_image(raw: bytes) -> np.ndarray:
@@ -107,7 +312,8 @@ def read_label_image(raw: bytes) -> np.ndarray:
     Parameters
     ----------
     raw : bytes
-        The whole file, PNG or TIFF, 0 = background. Alpha is dropped; three equal channels are one.
+        The whole file, 0 = background. Alpha is dropped, three equal channels are one, and of a
+        palette the numbers count, not their colours.
 
     Raises
     ------
@@ -115,70 +321,45 @@ def read_label_image(raw: bytes) -> np.ndarray:
         The numbers are no integers, are below 0, or differ between channels: a nucleus shown by a
         colour has no number.
     """
-    stored = decode(raw)
-    stored = stored.astype(np.uint8) if stored.dtype == bool else stored
-    if stored.dtype.kind not in "iu" or stored.min(initial=0) < 0:
+    numbers = _merge_equal(_read_numbers(raw))
+    if numbers.ndim == 3:
+        raise ValueError("nuclei in colours; save one number a nucleus, in one channel")
+    if numbers.dtype.kind == "f" and (numbers == np.floor(numbers)).all():
+        numbers = numbers.astype(np.int64)  # ImageJ keeps large label images as 32-bit floats
+    if numbers.dtype.kind not in "iu" or numbers.min(initial=0) < 0:
         raise ValueError(
-            f"numbers are {stored.dtype}, from {stored.min(initial=0)}; save nuclei as integers, "
+            f"numbers are {numbers.dtype}, from {numbers.min(initial=0)}; save nuclei as integers, "
             "0 = background"
         )
-    colours, _ = _split_alpha(stored if stored.ndim == 3 else stored[..., np.newaxis])
-    if (colours != colours[..., :1]).any():
-        raise ValueError("nuclei in colours; save one number a nucleus, in one channel")
-    return colours[..., 0]
+    return numbers
 
 
-def _cut_png_mask(raw: bytes) -> Patch:
-    """Cut inside Pillow: most masks fill a hundredth of their file."""
-    with Image.open(io.BytesIO(raw), formats=("PNG",)) as file:
-        shape = (file.height, file.width)
-        box = file.getbbox()
-        if box is None:
-            return Patch(shape, 0, 0, np.zeros((0, 0), np.uint8))
-        return Patch(shape, box[1], box[0], np.asarray(file.crop(box)))
+def _read_numbers(raw: bytes) -> NDArray:
+    """Return what a mask file holds without alpha, (H, W) or (H, W, 3)."""
+    stored = decode(raw)
+    numbers = stored.pixels[..., :-1] if stored.has_alpha else stored.pixels
+    numbers = numbers[..., 0] if numbers.ndim == 3 and numbers.shape[2] == 1 else numbers
+    if numbers.ndim not in (2, 3) or (numbers.ndim == 3 and numbers.shape[2] != 3):
+        raise ValueError(f"shape {numbers.shape} is not one image")
+    if stored.black is not None and numbers.dtype == bool:
+        numbers = ~numbers
+    return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
 
 
-def _split_alpha(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split (H, W, C) into colours and alpha; 2 and 4 channels have alpha, 1 and 3 have none."""
-    if stored.ndim != 3 or stored.shape[2] not in (1, 2, 3, 4) or not stored.size:
-        raise ValueError(f"shape {stored.shape} is not one image of 1 to 4 channels")
-    has_alpha = stored.shape[2] in (2, 4)
-    return (stored[..., :-1], stored[..., -1]) if has_alpha else (stored, None)
+def refuse_unscaled(image: NDArray, settings: Settings) -> None:
+    """Raise ValueError for a float image whose range the network cannot know.
 
-
-def _decode_png(raw: bytes) -> np.ndarray:
-    if len(raw) > _COLOUR_AT and raw[_DEPTH_AT] == 16 and raw[_COLOUR_AT] != 0:
-        return read_png16(raw)  # Pillow would keep 8 of the 16 bits and say nothing
-    with Image.open(io.BytesIO(raw), formats=("PNG",)) as file:
-        if getattr(file, "n_frames", 1) > 1:
-            raise ValueError(f"{file.n_frames} frames; save one image a file")
-        if file.mode == "P":
-            return np.asarray(file.convert("RGBA" if "transparency" in file.info else "RGB"))
-        stored = np.asarray(file)
-    return stored.astype(np.uint16) if file.mode.startswith("I") else stored
-
-
-def _decode_tiff(raw: bytes) -> np.ndarray:
-    with tifffile.TiffFile(io.BytesIO(raw)) as file:
-        if len(file.pages) != 1:
-            raise ValueError(f"{len(file.pages)} pages; save one image a file")
-        page = file.pages[0]
-        try:
-            stored = page.asarray()
-        except ValueError as reason:  # a compression that needs a package which we do not have
-            stored = _decode_tiff_by_pillow(raw, reason)
-        planar = stored.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    stored = np.moveaxis(stored, 0, -1) if planar and len(page.shape) == 3 else stored
-    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
-
-
-def _decode_tiff_by_pillow(raw: bytes, reason: ValueError) -> np.ndarray:
-    """Decode LZW and JPEG inside TIFF where Pillow keeps every bit."""
-    with Image.open(io.BytesIO(raw), formats=("TIFF",)) as file:
-        bits = max(file.tag_v2.get(258, (1,)))
-        if file.mode not in ("1", "L", "RGB", "RGBA", "I;16") or (bits > 8 and file.mode != "I;16"):
-            raise ValueError(f"{reason}; save it without compression") from reason
-        return np.asarray(file)
+    With the normalisation "scale" floats must lie in 0..1; "percentile" and "standardise" find
+    the range in the image.
+    """
+    if image.dtype.kind != "f" or settings.preprocessing.normalisation != "scale":
+        return
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"float values from {low:g} to {high:g}; this network (normalisation 'scale') takes "
+            "floats from 0 to 1. Divide by the full scale of the camera, or save as 16 bit"
+        )
 
 
 def check_image(image: NDArray[np.number]) -> NDArray[np.number]:
