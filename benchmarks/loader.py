@@ -107,7 +107,7 @@ def read_pixels(raw: bytes) -> np.ndarray:
     """Return the pixels as OpenCV's `imread` gives them: three channels of 8 bits."""
     if cv2 is not None:
         return cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
-    stored = decode(raw)
+    stored = decode(raw).pixels
     return np.repeat(stored[..., np.newaxis], 3, 2) if stored.ndim == 2 else stored[..., :3]
 
 

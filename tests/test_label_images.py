@@ -163,7 +163,7 @@ def test_label_images_of_every_kind(save):
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (tiff(numbered().astype(np.float32)), "float32.*save nuclei as integers"),
+        (tiff(numbered() / np.float32(2)), "float32.*save nuclei as integers"),
         (tiff(-numbered(dtype=np.int16)), "int16, from -2; save nuclei as integers"),
         (
             png(
@@ -173,7 +173,7 @@ def test_label_images_of_every_kind(save):
             ),
             "in colours",
         ),
-        (b"text", "neither PNG nor TIFF"),
+        (b"text", "not PNG, TIFF or JPEG"),
     ],
 )
 def test_what_has_no_numbers_says_why(raw, words):

@@ -11,7 +11,7 @@ from skimage.measure import label
 from skimage.transform import resize
 
 from helpers.analysis.out_of_distribution import Familiarity
-from helpers.data.any_image import read_any_image
+from helpers.data.reading import read_any_image
 from helpers.data.sample import write_examples
 from helpers.segment.folder import SUMMARY_COLUMNS, list_images, segment_folder
 from helpers.segment.outputs import write_labels
@@ -111,7 +111,7 @@ def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
     before = read_bytes(tmp_path / "images")
     write_examples(tmp_path / "images")
     assert read_bytes(tmp_path / "images") == before
-    found = [read_any_image(file) for file in list_images(tmp_path / "images")]
+    found = [read_any_image(file).pixels for file in list_images(tmp_path / "images")]
     assert {image.dtype.name for image in found} == {"uint8", "uint16", "float32"}
     summary = run(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 50))
     assert set(summary["status"]) == {"done"}
@@ -138,7 +138,7 @@ def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
 
 
 def test_unfamiliar_images_are_warned_of(images, tmp_path):
-    trained_on = [read_any_image(file) for file in list_images(images)]
+    trained_on = [read_any_image(file).pixels for file in list_images(images)]
     Image.fromarray(255 - squares()).save(images / "negative.png")
     familiarity = Familiarity.fit(trained_on, [0, 1, 2])
     summary = run(Thresholder(), images, tmp_path / "out", familiarity=familiarity)

@@ -26,7 +26,7 @@ from helpers.analysis.modality import (
 from helpers.analysis.out_of_distribution import read_familiarity
 from helpers.data.data_set import SAMPLE, read_data_set
 from helpers.data.layout import LAYOUTS, is_hidden
-from helpers.data.reading import read_image
+from helpers.data.reading import read_any_image
 from helpers.run_folder import resolve
 
 RARE = 10  # times as many images of the most frequent modality make another modality rare
@@ -156,7 +156,7 @@ def read_folder(location: str) -> tuple[list[str], Sequence[np.ndarray], Sequenc
     images = []
     for file in files:
         try:
-            images.append(read_image(file.read_bytes()).image)
+            images.append(read_any_image(file.read_bytes(), min_side_px=1).pixels)
         except Exception as reason:  # decoders raise many types for a damaged file
             raise ValueError(f"{str(file)!r} is unreadable ({reason}); mend or remove it") from None
     return [file.name for file in files], images, None

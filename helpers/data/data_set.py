@@ -23,14 +23,14 @@ from helpers.data.cache import (
     replace_file,
     write_index,
 )
+from helpers.data.layout import Entry, Source, find_entries
 from helpers.data.problems import (
     GRAVE,
     Fault,
+    read_entry,
     refuse_faults,
     tabulate_faults,
 )
-from helpers.data.problems import read_entry
-from helpers.data.layout import Entry, Source, find_entries
 from helpers.run_folder import ROOT, resolve
 
 CACHE_DIR = "data/cache"

@@ -1,21 +1,21 @@
 """What can be wrong with a data set, how grave each fault is, and the table that lists them."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
-import pandas as pd
-import hashlib
+
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 from helpers.data.layout import Entry, Source
 from helpers.data.reading import (
+    ImageFile,
     Patch,
-    Pixels,
-    read_image,
+    read_any_image,
     read_label_image,
     read_mask,
 )
-
 
 # A larger share of an image's foreground claimed by two masks says that the masks are wrong.
 MAX_OVERLAP = 0.05
@@ -138,17 +138,20 @@ def read_entry(source: Source, entry: Entry) -> Reading:
     if entry.label_images and len(entry.masks) > 1:
         return _fail(entry, "several label images", len(entry.masks), _join(list(entry.masks)))
     try:
-        pixels = read_image(source.read(entry.images[0]))
+        pixels = read_any_image(source.read(entry.images[0]), min_side_px=1)
+        if pixels.pixels.dtype.kind == "f":
+            raise ValueError("pixels are float32; convert them to 8 or 16 bit")
     except Exception as reason:  # decoders raise many types for a damaged file
         return _fail(entry, "unreadable image", 1, f"{entry.images[0]}: {reason}")
     labels, faults = None, []
     if entry.masks:
         read = read_numbered if entry.label_images else read_labels
-        labels, faults = read(source, entry, pixels.image.shape[:2])
-    if pixels.transparent_px:
-        faults.append(Fault("transparent pixels", entry.id, pixels.transparent_px, "pixels"))
-    digest = hashlib.sha256(str(pixels.image.shape).encode() + pixels.image.tobytes()).hexdigest()
-    return Reading(_record(entry, pixels, labels), pixels.image, labels, digest, faults)
+        labels, faults = read(source, entry, pixels.pixels.shape[:2])
+    if pixels.valid is not None:
+        n_outside = int(np.count_nonzero(~pixels.valid))
+        faults.append(Fault("transparent pixels", entry.id, n_outside, "pixels"))
+    digest = hashlib.sha256(str(pixels.pixels.shape).encode() + pixels.pixels.tobytes()).hexdigest()
+    return Reading(_record(entry, pixels, labels), pixels.pixels, labels, digest, faults)
 
 
 def read_labels(
@@ -278,14 +281,14 @@ def _judge_overlap(entry: Entry, overlap_px: int, foreground_px: int) -> Fault:
     return Fault(fault, entry.id, overlap_px, f"pixels, {share:.2%} of the foreground")
 
 
-def _record(entry: Entry, pixels: Pixels, labels: np.ndarray | None) -> dict:
+def _record(entry: Entry, pixels: ImageFile, labels: np.ndarray | None) -> dict:
     return {
         "id": entry.id,
         "part": entry.part,
-        "height": pixels.image.shape[0],
-        "width": pixels.image.shape[1],
-        "channels": pixels.channels,
-        "dtype": pixels.image.dtype.name,
+        "height": pixels.pixels.shape[0],
+        "width": pixels.pixels.shape[1],
+        "channels": pixels.n_channels,
+        "dtype": pixels.pixels.dtype.name,
         "n_nuclei": 0 if labels is None else int(labels.max()),
         "labelled": labels is not None,
     }

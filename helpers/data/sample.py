@@ -8,17 +8,16 @@ from PCG64, and pixels are computed with the four operations and the square root
 IEEE 754 rounds alike everywhere. A sine or an exponential may differ in its last bit.
 """
 
+import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
 import tifffile
 from PIL import Image
-
-import tempfile
-from typing import NamedTuple
-import pandas as pd
 from skimage.io import imsave
 from skimage.measure import label, regionprops
-
 
 ENLARGED = 5
 """How many times one example is enlarged: its nuclei are then larger than a network knows."""
@@ -38,7 +37,9 @@ def write_examples(folder: str | Path, seed: int = 1) -> Path:
         draw_image(modality, rng)[0]
         for modality in ("small_fluorescent", "large_fluorescent", "grayscale_tissue")
     )
-    purple, pink = (draw_image(modality, rng)[0] for modality in ("purple_tissue", "pink_purple_tissue"))
+    purple, pink = (
+        draw_image(modality, rng)[0] for modality in ("purple_tissue", "pink_purple_tissue")
+    )
     Image.fromarray(small).save(folder / "small nuclei.png")
     tifffile.imwrite(folder / "large_nuclei_16bit.tif", large.astype(np.uint16) * 257)
     tifffile.imwrite(folder / "grayscale_tissue_float.tif", gray.astype(np.float32) / 255)
@@ -48,6 +49,7 @@ def write_examples(folder: str | Path, seed: int = 1) -> Path:
     enlarged = Image.fromarray(small).resize((width * ENLARGED, height * ENLARGED), Image.BICUBIC)
     enlarged.save(folder / "enlarged.png")
     return folder
+
 
 NOTICE = "SYNTHETIC.txt"
 

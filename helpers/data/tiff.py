@@ -245,9 +245,8 @@ def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
         return list(range(n_planes)), f"maximum of {n_planes} planes"
     if _is_number(plane) and 1 <= plane <= n_planes:
         return [plane - 1], f"plane {plane} of {n_planes}"
-    sides = " x ".join(
-        f"{axis} {n}" for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS"
-    )
+    sizes = zip(series.axes, series.shape, strict=True)
+    sides = " x ".join(f"{axis} {n}" for axis, n in sizes if axis not in "YXSC")
     raise ValueError(
         f"{n_planes} planes in one file ({sides}): give `plane` (={plane!r}), a number from 1 to "
         f'{n_planes}, or "max" for their maximum'
@@ -284,10 +283,10 @@ def _find_pixel_size(tiff, series) -> tuple[float | None, str]:
     """Return the side of a pixel in micrometres and where the file says it, or None and ""."""
     sides, source = _read_sides(tiff, series)
     low, high = SANE_UM
-    if len(sides) == 2 and all(low <= side <= high for side in sides):
-        if max(sides) <= 1.05 * min(sides):
-            return round(sum(sides) / 2, 6), source
-    return None, ""
+    are_sane = len(sides) == 2 and all(low <= side <= high for side in sides)
+    if not are_sane or max(sides) > 1.05 * min(sides):
+        return None, ""
+    return round(sum(sides) / 2, 6), source
 
 
 def _read_sides(tiff, series) -> tuple[list[float], str]:
@@ -316,9 +315,9 @@ def _read_sides(tiff, series) -> tuple[list[float], str]:
 
 
 def _name_unit(text: str) -> str:
-    """Return the key of `MICROMETRES` for a unit's name, or the name.
+    r"""Return the key of `MICROMETRES` for a unit's name, or the name.
 
-    >>> [_name_unit(unit) for unit in ("micron", "um", "\\\\u00B5m", "µm", "nm", "pixel")]
+    >>> [_name_unit(unit) for unit in ("micron", "um", r"\u00B5m", "µm", "nm", "pixel")]
     ['µm', 'µm', 'µm', 'µm', 'nm', 'pixel']
     """
     text = text.strip().lower().replace("\\u00b5", "µ").replace("μ", "µ")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from helpers.analysis.out_of_distribution import Familiarity
-from helpers.data.any_image import read_any_image, refuse_unscaled
+from helpers.data.reading import read_any_image, refuse_unscaled
 from helpers.network.geometry import cut, rescale
 from helpers.segment.measure import (
     COLUMNS,
@@ -212,7 +212,7 @@ def _segment_one(network, file, output, channel, diameter_px) -> str | None:
     """Write the results of one image and return None, or return why there are none."""
     start = time.monotonic()
     try:
-        image = read_any_image(file)
+        image = read_any_image(file).pixels
         refuse_unscaled(image, network.settings)
         result = network.analyse(image, channel=channel, diameter_px=diameter_px)
     except Exception as reason:  # decoders and backends raise many types; the rest must go on
