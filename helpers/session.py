@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.analysis.fields import find_groups, match_pixels
 from helpers.analysis.modality import find_modalities
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.run_folder import RunFolder
@@ -63,8 +64,8 @@ class Session(NamedTuple):
             What `read_data` gives.
         location : str, optional
             Another data set, folder or zip, with truth of its own; None takes the test side of the
-            run's split. An image that `split.csv` does not list has its modality from its pixels,
-            and a field of view of its own.
+            run's split. Its images are recognised by their pixels, whatever their names; one that
+            is not among `data` has its modality and its field of view from its pixels.
 
         Raises
         ------
@@ -73,22 +74,26 @@ class Session(NamedTuple):
         ValueError
             If the split was made for other images, or an image at `location` was trained on.
         """
+        sides = self.read_split(data)
         known = self.run.read_csv("split.csv", dtype={"id": str})
         if location is None:
-            return self.read_split(data)["test"], known[known["split"] == "test"]
-        test = read_data_set(location).labelled
-        listed = known[known["id"].isin(test.ids)]
-        seen = listed.loc[listed["split"].isin(["train", "validation"]), "id"]
+            return sides["test"], known[known["split"] == "test"]
+        test, labelled = read_data_set(location).labelled, data.labelled
+        places = match_pixels(test.images, labelled.images)
+        about = known.set_index("id").loc[labelled.ids].iloc[places].reset_index(drop=True)
+        new = places < 0
+        seen = np.flatnonzero(~new & about["split"].isin(["train", "validation"]))
         if len(seen):
             raise ValueError(
                 f"{len(seen)} images of {location} were trained on in {self.run}, e.g. "
-                f"{seen.iloc[0]!r}; execute notebooks 01 and 04 with this `test_set` and a new run"
+                f"{test.ids[seen[0]]!r}; execute notebooks 01 and 04 with this `test_set` and a "
+                "new run"
             )
-        new = test.select(~np.isin(test.ids, known["id"]))
-        groups = known["group"].max() + 1 + np.arange(len(new))
-        modalities = find_modalities(new.images)["modality"] if len(new) else []
-        added = pd.DataFrame({"id": new.ids, "modality": modalities, "group": groups})
-        return test, pd.concat([listed, added], ignore_index=True).assign(split="test")
+        strangers = test.select(new)
+        about.loc[new, "modality"] = find_modalities(strangers.images)["modality"].to_numpy()
+        about.loc[new, "group"] = known["group"].max() + 1 + find_groups(strangers.images)
+        about.insert(0, "id", test.ids)
+        return test, about.assign(split="test")
 
 
 def start_session(
@@ -127,6 +132,7 @@ def settle_split(
     test_modalities: Sequence[str] = (),
     test_ids: Sequence[str] = (),
     left_out: Sequence[str] = (),
+    test_pixels: str = "",
 ) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
@@ -147,6 +153,9 @@ def settle_split(
         Ids of a test set of its own; another test set is another split.
     left_out : sequence of str
         Ids, or their beginnings, that were left out by hand; others are another split.
+    test_pixels : str
+        Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); another is
+        another split. A split that was made before this was noted goes by the ids.
 
     Raises
     ------
@@ -157,9 +166,13 @@ def settle_split(
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
     kept_back = {"test_modalities": test_modalities, "test_ids": test_ids, "left_out": left_out}
     asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
+    asked |= {"test_pixels": test_pixels} if test_pixels else {}
     if run.file("split.csv").exists() and run.file("split.json").exists():
         kept = run.read_csv("split.csv", dtype={"id": str})
-        if run.read_json("split.json") == asked and list(kept["id"]) == list(drawn["id"]):
+        before = run.read_json("split.json")
+        if "test_ids" in before and test_pixels:
+            before.setdefault("test_pixels", test_pixels)
+        if before == asked and list(kept["id"]) == list(drawn["id"]):
             return kept
     if run.file("checkpoint.keras").exists():
         raise ValueError(

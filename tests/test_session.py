@@ -93,7 +93,7 @@ def test_parameters_override_the_settings_file():
     assert start_session("settings/quick.json").data_set_location == "sample"
 
 
-def test_a_test_set_of_its_own_brings_its_own_truth(tmp_path, write_set):
+def test_a_test_set_of_its_own_brings_its_own_truth_and_goes_by_pixels(tmp_path, write_set):
     files = {}
     for number, name in enumerate("abc"):
         files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
@@ -104,21 +104,31 @@ def test_a_test_set_of_its_own_brings_its_own_truth(tmp_path, write_set):
     assert side.ids == known["id"].tolist() == ["b"]
 
     other = {}
-    for number, name in enumerate(["c", "b", "new"]):
+    for number, name in ((1, "renamed"), (2, "c"), (8, "a")):  # "a" has other pixels than ours
         other |= files_of(name, some_image(number), [box(2, 2, 5, 5), box(12, 12, 5, 5)])
     test, known = session.read_test_set(data, str(write_set(other, "other")))
-    assert set(test.ids) == set(known["id"]) == {"b", "c", "new"}
+    assert test.ids == known["id"].tolist() and set(test.ids) == {"a", "c", "renamed"}
     assert test.table["n_nuclei"].tolist() == [2, 2, 2]
-    assert (known["split"] == "test").all()
-    known = known.set_index("id")
-    assert known.loc["b", "group"] == 1
-    assert known.loc["new", "group"] not in DRAWN["group"].tolist()
-    assert known["modality"].notna().all()
+    assert (known["split"] == "test").all() and known["modality"].notna().all()
+    groups = known.set_index("id")["group"]
+    assert groups["renamed"] == 1 and groups["c"] == 2 and groups["a"] > 2
 
 
-def test_a_test_set_that_was_trained_on_is_refused(tmp_path, write_set):
-    files = files_of("a", some_image(0), [box(2, 2, 5, 5)])
+def test_a_test_set_that_was_trained_on_is_refused_under_any_name(tmp_path, write_set):
+    files = {}
+    for number, name in enumerate("abc"):
+        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
     session = session_of(tmp_path / "run", write_set(files))
     settle_split(session, DRAWN)
-    with pytest.raises(ValueError, match=r"1 images of .* were trained on .*, e.g. 'a'"):
-        session.read_test_set(session.read_data(), session.data_set_location)
+    seen = write_set(files_of("z", some_image(0), [box(2, 2, 5, 5)]), "seen")
+    with pytest.raises(ValueError, match=r"1 images of .* were trained on .*, e.g. 'z'"):
+        session.read_test_set(session.read_data(), str(seen))
+
+
+def test_other_pixels_under_the_same_names_are_another_split(tmp_path):
+    session = session_of(tmp_path / "run")
+    settle_split(session, DRAWN, test_ids=["b"])
+    assert settle_split(session, OTHER, test_ids=["b"], test_pixels="x").equals(DRAWN), "not noted"
+    settle_split(session, OTHER[:2], test_ids=["b"], test_pixels="x")
+    assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="x").equals(OTHER[:2])
+    assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="y").equals(DRAWN[:2])

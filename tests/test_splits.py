@@ -3,12 +3,11 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from helpers.analysis.fields import CHANCE, find_copies, find_groups, find_seams
+from helpers.analysis.fields import CHANCE, find_copies, find_groups, find_seams, match_pixels
 from helpers.analysis.splits import (
     SPLIT_NAMES,
     keep_back,
     leaking_share,
-    random_split,
     split_by_group,
 )
 from helpers.data.data_set import read_data_set
@@ -192,25 +191,25 @@ def test_a_ratio_out_of_range_is_refused(name, ratio):
     ratios = {"test_ratio": 0.1, "validation_ratio": 0.1, name: ratio}
     with pytest.raises(ValueError, match=rf"`{name}` \(={ratio}\) must be at least 0 and below 1"):
         split_by_group(GROUPS, seed=0, **ratios)
-    with pytest.raises(ValueError, match=name):
-        random_split(10, seed=0, **ratios)
 
 
-def test_too_few_groups_are_refused():
-    with pytest.raises(ValueError, match=r"holds 2 group\(s\), too few for 3 sides.*try"):
-        split_by_group(np.array([0, 0, 1]), test_ratio=0.3, validation_ratio=0.3, seed=0)
-    with pytest.raises(ValueError, match=r"holds 1 group\(s\), too few for 2 sides"):
-        split_by_group(np.zeros(5, int), test_ratio=0.3, validation_ratio=0, seed=0)
+def test_too_few_fields_are_refused_with_a_remedy_that_works():
+    ratios = {"test_ratio": 0.3, "validation_ratio": 0.3, "seed": 0}
+    with pytest.raises(
+        ValueError, match=r"2 field\(s\).*at least 3 .* train, test, validation.*`test_set`"
+    ):
+        split_by_group(np.array([0, 0, 1]), **ratios)
+    given = split_by_group(np.array([0, 0, 1]), **ratios | {"test_ratio": 0})
+    assert set(given) == {"train", "validation"}
+    with pytest.raises(ValueError, match=r"1 field\(s\).*at least 2"):
+        split_by_group(np.zeros(5, int), **ratios | {"validation_ratio": 0})
+    with pytest.raises(ValueError, match=r"0 field\(s\).* beside the 2 image\(s\) kept back"):
+        split_by_group(np.arange(2), settled=["test", "test"], **ratios)
 
 
 def test_strata_of_another_length_are_refused():
     with pytest.raises(ValueError, match="`strata` has 2 entries for 3 images"):
         split_by_group(np.arange(3), test_ratio=0.3, validation_ratio=0, seed=0, strata=["a", "b"])
-
-
-def test_a_random_split_meets_its_ratios():
-    split = random_split(200, test_ratio=0.1, validation_ratio=0.5, seed=0)
-    assert pd.Series(split).value_counts().to_dict() == {"train": 90, "validation": 90, "test": 20}
 
 
 def test_leaking_share_counts_images_with_a_sibling_in_training():
@@ -223,17 +222,17 @@ def test_leaking_share_counts_images_with_a_sibling_in_training():
 # A test set of its own ------------------------------------------------------------------------
 
 IDS = [f"image{number:03d}" for number in range(len(GROUPS))]
-TEST_IDS = [*np.random.default_rng(3).choice(IDS, 12, replace=False), "elsewhere"]
+TEST_IDS = np.random.default_rng(3).choice(IDS, 12, replace=False)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strata", [None, STRATA])
 def test_a_test_set_takes_its_images_and_keeps_their_fields_from_training(seed, strata):
-    settled = keep_back(GROUPS, IDS, TEST_IDS)
+    tested = np.isin(IDS, TEST_IDS)
+    settled = keep_back(GROUPS, IDS, tested=tested)
     split = split_by_group(
         GROUPS, test_ratio=0.2, validation_ratio=0.25, seed=seed, strata=strata, settled=settled
     )
-    tested = np.isin(IDS, TEST_IDS)
     assert np.array_equal(split == "test", tested)
     touched = np.isin(GROUPS, GROUPS[tested])
     assert set(split[touched & ~tested]) == {"left out"}
@@ -253,7 +252,8 @@ def test_without_a_test_set_nothing_changes():
 
 
 def test_fields_of_test_images_that_we_lack_are_left_out_too():
-    settled = keep_back([0, 0, 1, 1, 2], list("abcde"), ["a", "z"], test_groups=np.array([1, 7]))
+    tested = np.arange(5) == 0
+    settled = keep_back([0, 0, 1, 1, 2], list("abcde"), tested=tested, test_groups=np.array([1, 7]))
     assert settled.tolist() == ["test", "left out", "left out", "left out", ""]
 
 
@@ -269,7 +269,7 @@ def test_images_left_out_by_hand_are_on_no_side_and_the_test_is_drawn_as_ever():
 
 
 def test_an_image_left_out_by_hand_is_not_tested_and_keeps_its_field_back():
-    settled = keep_back([0, 0, 1, 2], list("abcd"), ["a", "c"], left_out=["a"])
+    settled = keep_back([0, 0, 1, 2], list("abcd"), tested=[1, 0, 1, 0], left_out=["a"])
     assert settled.tolist() == ["left out", "left out", "test", ""]
 
 
@@ -287,13 +287,35 @@ def test_a_beginning_of_no_id_or_of_several_is_refused(left_out, message):
         keep_back(np.arange(6), names, left_out=["a", left_out])
 
 
-def test_a_test_set_of_other_names_is_refused():
-    with pytest.raises(
-        ValueError, match=r"none of the 2 images of the test set, e\.g\. 'x'.*the 3"
-    ):
-        keep_back(np.arange(3), list("abc"), ["y", "x"])
+def test_what_is_named_test_or_validation_is_never_trained_on():
+    groups, parts = [0, 0, 1, 2, 2, 3], ["train", "test", "train", "validation", "train", "train"]
+    settled = keep_back(groups, list("abcdef"), parts)
+    assert settled.tolist() == ["left out", "test", "", "validation", "", ""]
+    split = split_by_group(groups, test_ratio=0.4, validation_ratio=0.4, seed=0, settled=settled)
+    assert split.tolist() == ["left out", "test", "train", "validation", "train", "train"]
+
+
+def test_a_test_set_takes_the_place_of_the_part_named_test():
+    groups, ids, parts = [0, 1, 2], list("abc"), ["train", "test", "train"]
+    kept = keep_back(groups, ids, parts, tested=[False, False, False])
+    assert kept.tolist() == ["", "left out", ""]
+    kept = keep_back(groups, ids, parts, tested=[False, True, False])
+    assert kept.tolist() == ["", "test", ""]
+
+
+def test_images_are_recognised_by_their_pixels_not_by_name_or_depth():
+    images = [field_of_view(seed, (16, 16)) for seed in range(3)]
+    others = [images[2].astype(np.uint16), field_of_view(9, (16, 16)), images[0], images[0]]
+    assert match_pixels(images, others).tolist() == [2, -1, 0]
+    assert match_pixels([], others).tolist() == match_pixels([], []).tolist() == []
+    assert match_pixels([np.zeros((2, 3), np.uint8)], [np.zeros((3, 2), np.uint8)]).tolist() == [-1]
+
+
+def test_lengths_that_differ_are_refused():
     with pytest.raises(ValueError, match="`ids` has 2 entries for 3 images"):
-        keep_back(np.arange(3), list("ab"), ["a"])
+        keep_back(np.arange(3), list("ab"))
+    with pytest.raises(ValueError, match="`parts` has 2 entries for 3 images"):
+        keep_back(np.arange(3), list("abc"), ["train", "test"])
 
 
 def test_a_group_that_is_tested_in_part_and_trained_in_part_is_refused():
@@ -306,9 +328,9 @@ def test_a_group_that_is_tested_in_part_and_trained_in_part_is_refused():
 
 def test_a_kind_kept_for_the_test_is_so_beside_a_test_set():
     groups, strata = np.arange(9), np.repeat(["a", "b", "c"], 3)
-    settled = keep_back(groups, list("ABCDEFGHI"), ["A"])
+    settled = keep_back(groups, list("ABCDEFGHI"), tested=groups == 0)
     split = split_by_group(
-        groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata, test_strata=["b"],
+        groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata, test_modalities=["b"],
         settled=settled,
     )  # fmt: skip
     assert split.tolist() == ["test", "train", "train", *["test"] * 3, *["train"] * 3]
@@ -323,10 +345,14 @@ def catalogue(dsb2018):
 
 
 @pytest.fixture(scope="module")
-def real_groups(dsb2018, catalogue):
+def real_data(dsb2018, catalogue):
     data = read_data_set(dsb2018 / "stage1_train.zip")
-    order = [data.ids.index(name) for name in catalogue["image_id"]]
-    return find_groups(data.select(order).images)
+    return data.select([data.ids.index(name) for name in catalogue["image_id"]])
+
+
+@pytest.fixture(scope="module")
+def real_groups(real_data):
+    return find_groups(real_data.images)
 
 
 def quadrants_of(catalogue):
@@ -351,10 +377,10 @@ def test_false_links_do_not_glue_the_set_together(catalogue, real_groups):
 
 def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
     mosaics = quadrants_of(catalogue)
-    splits = [random_split(len(mosaics), test_ratio=0.1, seed=seed) for seed in range(50)]
-    assert np.mean([leaking_share(split, mosaics) for split in splits]) == pytest.approx(
-        0.45, abs=0.03
-    )
+    drawn = [np.random.default_rng(seed).random(len(mosaics)) for seed in range(50)]
+    splits = [np.where(values < 0.1, "test", "train") for values in drawn]
+    leaking = np.mean([leaking_share(split, mosaics) for split in splits])
+    assert leaking == pytest.approx(0.45, abs=0.03)
     modalities = catalogue["modality"]
     split = split_by_group(
         real_groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=modalities
@@ -366,11 +392,16 @@ def test_a_random_split_of_the_real_set_leaks(catalogue, real_groups):
     }  # a single field
 
 
-def test_stardists_test_images_have_no_published_sibling_in_training(catalogue, real_groups):
+def test_stardists_test_images_have_no_published_sibling_in_training(
+    dsb2018, catalogue, real_data, real_groups
+):
     ids, tested = catalogue["image_id"].to_numpy(), catalogue["stardist_subset"] == "test"
+    test_set = read_data_set(dsb2018 / "stardist_test.zip")
+    same = match_pixels(real_data.images, test_set.images) >= 0
+    np.testing.assert_array_equal(same, tested)
     missed = ["0b0d577159f0", "866a8cba7bfe"]  # of a published field whose seams are not found
-    settled = keep_back(real_groups, ids, ids[tested], left_out=missed)
-    assert (settled == "test").sum() == tested.sum() == 49
+    settled = keep_back(real_groups, ids, tested=same, left_out=missed)
+    assert (settled == "test").sum() == 49
     assert (settled == "left out").sum() == 127 + 2
     split = split_by_group(
         real_groups, test_ratio=0.2, validation_ratio=0.1, seed=0, settled=settled,
@@ -386,20 +417,20 @@ def test_a_kind_can_be_kept_for_the_test_alone():
     groups, strata = np.repeat(np.arange(12), 3), np.repeat(["a", "b", "c"], 12)
     ratios = {"test_ratio": 0.2, "validation_ratio": 0.2, "seed": 3}
     plain = split_by_group(groups, strata=strata, **ratios)
-    kept = split_by_group(groups, strata=strata, test_strata=["b"], **ratios)
+    kept = split_by_group(groups, strata=strata, test_modalities=["b"], **ratios)
     assert set(kept[strata == "b"]) == {"test"}
     assert set(plain[strata == "b"]) == {"train", "validation", "test"}
     np.testing.assert_array_equal(kept[strata != "b"], plain[strata != "b"])
 
 
 @pytest.mark.parametrize(
-    ("test_strata", "message"),
-    [(["d"], "'d', of which there is no group; there are: a, b"), (["a", "b"], "every modality")],
+    ("test_modalities", "message"),
+    [(["d"], "'d', but no image is one; there are: a, b"), (["a", "b"], "every modality")],
 )
-def test_a_kind_that_cannot_be_kept_for_the_test_is_refused(test_strata, message):
+def test_a_kind_that_cannot_be_kept_for_the_test_is_refused(test_modalities, message):
     groups, strata = np.arange(6), list("aaabbb")
     with pytest.raises(ValueError, match=message):
         split_by_group(
             groups, test_ratio=0.2, validation_ratio=0, seed=0, strata=strata,
-            test_strata=test_strata,
+            test_modalities=test_modalities,
         )  # fmt: skip

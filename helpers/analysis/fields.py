@@ -2,10 +2,8 @@
 
 Published sets of microscopy images often hold tiles that were cut from one larger field. Where
 a field was cut, the last column of one tile continues as the first column of the next, and
-the pixels along the cut tell.
+the pixels along the cut show it.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
@@ -36,10 +34,39 @@ SEAM_COLUMNS = ("i", "j", "side", "correlation", "significance", "jump")
 
 _COARSE_PX = 6.0  # parts nuclei and light (coarse) from chromatin, rims and noise (fine)
 _BLOCK = 512  # edges compared at a time: keeps the pairwise tables within some megabytes
+_STEPS = {"right": (0, 1), "below": (1, 0)}
+
+
+def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a group number for every image; tiles of one field, and copies, share a number.
+
+    Parameters
+    ----------
+    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
+        May be memory-mapped: only the lines along the edges are read, and whole images only where
+        two may be copies of one another.
+
+    Returns
+    -------
+    (n,) array of int64
+        Numbered from 0 in order of first appearance. An image without siblings has its own number.
+
+    Examples
+    --------
+    >>> field = np.random.default_rng(0).normal(0, 1, (128, 128)).cumsum(0).cumsum(1)
+    >>> field = np.uint8(255 * (field - field.min()) / np.ptp(field))
+    >>> other = np.random.default_rng(1).integers(0, 256, (128, 64), dtype=np.uint8)
+    >>> find_groups([field[:, :64], other, field[:, 64:]])
+    array([0, 1, 0])
+    """
+    links = pd.concat([find_seams(images)[["i", "j"]], find_copies(images)]).astype(int)
+    n = len(images)
+    joined = coo_matrix((np.ones(len(links)), (links["i"], links["j"])), shape=(n, n))
+    return pd.factorize(connected_components(joined, directed=False)[1])[0].astype(np.int64)
 
 
 def find_seams(images: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Seams between adjacent tiles: image `j` lies to the right of, or below, image `i`.
+    """Return the seams between adjacent tiles: image `j` is right of, or below, image `i`.
 
     Two edges may touch if they are equally long and their images have the same dtype and are both
     gray or both coloured. They are taken for the two sides of one cut if three things hold.
@@ -50,7 +77,7 @@ def find_seams(images: Sequence[np.ndarray]) -> pd.DataFrame:
 
     Profiles are square roots of the intensity, which levels the noise of photon counting and
     makes the measures independent of the intensity unit. Coarse shape and fine detail, which
-    chance makes agree independently, are correlated apart; both correlations are turned into
+    chance makes agree independently, are correlated separately; both correlations are turned into
     standard deviations by Student's t, with the number of independent values after Bartlett
     [1]_ and the approximation of Wallace [2]_, and combined after Stouffer. Two dark edges that
     hold nothing but noise cannot be joined: such tiles are missed.
@@ -75,7 +102,7 @@ def find_seams(images: Sequence[np.ndarray]) -> pd.DataFrame:
        distributions. Annals of Mathematical Statistics 30(4), 1121-1130.
     """
     found = [seam for edges in _read_edges(images) for seam in _match_edges(*edges)]
-    seams = pd.concat(found, ignore_index=True) if found else _empty_seams()
+    seams = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=SEAM_COLUMNS)
     best_i = seams.groupby(["i", "side"])["significance"].transform("max")
     best_j = seams.groupby(["j", "side"])["significance"].transform("max")
     seams = seams[(seams["significance"] == best_i) & (seams["significance"] == best_j)]
@@ -83,7 +110,7 @@ def find_seams(images: Sequence[np.ndarray]) -> pd.DataFrame:
 
 
 def find_copies(images: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Pairs `i`, `j` of images that are equal pixel by pixel, as they are, turned or mirrored.
+    """Return pairs `i`, `j` of images that are equal, as they are, turned or mirrored.
 
     Each later copy is paired with the first one. Images whose outermost lines differ cannot be
     copies, so only the few that agree there are read whole.
@@ -104,7 +131,7 @@ def find_copies(images: Sequence[np.ndarray]) -> pd.DataFrame:
 
 
 def _read_edges(images: Sequence[np.ndarray]) -> Iterator[tuple]:
-    """Sides with the positions and outer lines, outermost first, of images that may touch there."""
+    """Yield side, positions and outer lines (outermost first) of images that may touch there."""
     edges = defaultdict(list)
     for position, image in enumerate(images):
         if min(image.shape[:2]) < 2:
@@ -131,7 +158,7 @@ def _level_noise(lines: np.ndarray) -> np.ndarray:
 def _match_edges(
     side: str, positions: np.ndarray, ends: np.ndarray, starts: np.ndarray
 ) -> Iterator[pd.DataFrame]:
-    """Seams between (n, 2, L) closing and opening lines that are significant and continuous."""
+    """Yield the significant and continuous seams between (n, 2, L) closing and opening lines."""
     least = max(MIN_SIGNIFICANCE, norm.isf(CHANCE / (len(positions) - 1)))
     coarse_j, fine_j = _profiles(starts[:, 0])
     for first in range(0, len(positions), _BLOCK):
@@ -175,7 +202,7 @@ def _deviations(rows_i: np.ndarray, rows_j: np.ndarray) -> np.ndarray:
 
 
 def _autocorrelate(rows: np.ndarray) -> np.ndarray:
-    """Autocorrelation of standardised rows at lags 1 to half their length."""
+    """Return the autocorrelation of standardised rows at lags 1 to half their length."""
     length = rows.shape[1]
     power = np.abs(np.fft.rfft(rows, 2 * length)) ** 2
     return np.fft.irfft(power)[:, 1 : max(length // 2, 2)] / length
@@ -190,21 +217,35 @@ def _jumps(ends: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.maximum(across, 0) / np.maximum(np.sqrt(np.outer(*inside)), 1e-9)
 
 
-def _empty_seams() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in SEAM_COLUMNS})
+def match_pixels(images: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
+    """Return of every image the position among `others` of the one with its pixels, or -1.
+
+    Neither names nor the number of bits count, values do: (n,) array of int64.
+
+    Examples
+    --------
+    >>> one, other = np.eye(3, dtype=np.uint8), np.ones((3, 3), np.uint16)
+    >>> match_pixels([one, 2 * one], [other, one.astype(np.uint16)])
+    array([ 1, -1])
+    """
+    places = {_hash(image): place for place, image in reversed(list(enumerate(others)))}
+    return np.array([places.get(_hash(image), -1) for image in images], np.int64)
+
+
+def name_pixels(images: Sequence[np.ndarray]) -> str:
+    """Return a text that stands for these images, in any order and under any names."""
+    return hashlib.sha256(b"".join(sorted(map(_hash, images)))).hexdigest()[:16]
+
+
+def _hash(image: np.ndarray) -> bytes:
+    values = np.ascontiguousarray(image, np.uint16)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).digest()
 
 
 def _hash_any_way_up(image: np.ndarray) -> bytes:
-    """Digest that an image shares with its mirrored and turned versions."""
+    """Return a digest that an image shares with its mirrored and turned versions."""
     turned = [np.rot90(image, k) for k in range(4)]
-    versions = turned + [version[:, ::-1] for version in turned]
-    return min(
-        hashlib.sha256(repr(v.shape).encode() + np.ascontiguousarray(v).tobytes()).digest()
-        for v in versions
-    )
-
-
-_STEPS = {"right": (0, 1), "below": (1, 0)}
+    return min(_hash(version) for one in turned for version in (one, one[:, ::-1]))
 
 
 def place_tiles(seams: pd.DataFrame, start: int) -> dict[int, tuple[int, int]]:
@@ -258,80 +299,3 @@ def choose_field(seams: pd.DataFrame, groups: np.ndarray) -> int | None:
     sizes = np.bincount(groups)
     small = weights[[sizes[group] <= 4 for group in weights.index]]
     return int(np.flatnonzero(groups == (weights if small.empty else small).idxmax())[0])
-
-
-def assemble_field(
-    images: Sequence[np.ndarray], places: dict[int, tuple[int, int]], gap_px: int = 0
-) -> np.ndarray:
-    """Return one image of the tiles at their places, in shares of full scale (float64).
-
-    Parameters
-    ----------
-    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        Those placed are alike in dtype and channels, and their sides fit.
-    places : dict
-        From `place_tiles`.
-    gap_px : int
-        White pixels between tiles; also what stays where a tile is missing.
-    """
-    heights, widths = {}, {}
-    for image, (row, column) in places.items():
-        height, width = images[image].shape[:2]
-        heights[row] = max(heights.get(row, 0), height)
-        widths[column] = max(widths.get(column, 0), width)
-    tops = _start_positions(heights, gap_px)
-    lefts = _start_positions(widths, gap_px)
-    some = images[next(iter(places))]
-    whole = np.ones((tops[-1] - gap_px, lefts[-1] - gap_px, *some.shape[2:]))
-    for image, (row, column) in places.items():
-        tile = images[image]
-        cut = np.s_[
-            tops[row] : tops[row] + tile.shape[0], lefts[column] : lefts[column] + tile.shape[1]
-        ]
-        whole[cut] = tile / np.iinfo(tile.dtype).max
-    return whole
-
-
-def _start_positions(lengths: dict[int, int], gap_px: int) -> list[int]:
-    ordered = [lengths.get(k, 0) + gap_px for k in range(max(lengths) + 1)]
-    return [0, *(int(x) for x in np.cumsum(ordered))]
-
-
-def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Group number of every image; tiles of one field of view, and copies, share a number.
-
-    Parameters
-    ----------
-    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        May be memory-mapped: only the lines along the edges are read, and whole images only where
-        two may be copies of one another.
-
-    Returns
-    -------
-    (n,) array of int64
-        Numbered from 0 in order of first appearance. An image without siblings has its own number.
-
-    See Also
-    --------
-    helpers.analysis.fields.find_seams : the links from which the groups are made.
-
-    Examples
-    --------
-    >>> field = np.random.default_rng(0).normal(0, 1, (128, 128)).cumsum(0).cumsum(1)
-    >>> field = np.uint8(255 * (field - field.min()) / np.ptp(field))
-    >>> other = np.random.default_rng(1).integers(0, 256, (128, 64), dtype=np.uint8)
-    >>> find_groups([field[:, :64], other, field[:, 64:]])
-    array([0, 1, 0])
-    """
-    seams = find_seams(images)
-    copies = find_copies(images)
-    first = np.concatenate([seams["i"].to_numpy(int), copies["i"].to_numpy(int)])
-    second = np.concatenate([seams["j"].to_numpy(int), copies["j"].to_numpy(int)])
-    n = len(images)
-    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
-    return _number_by_appearance(connected_components(links, directed=False)[1])
-
-
-def _number_by_appearance(labels: np.ndarray) -> np.ndarray:
-    """Return the same partition, numbered from 0 in order of first appearance."""
-    return pd.factorize(labels)[0].astype(np.int64)

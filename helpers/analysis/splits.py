@@ -5,48 +5,74 @@ sibling of a training tile is tested on something that it has seen. So the tiles
 their pixels, images joined by a seam form a group, and a group stays whole on one side.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
+SPLIT_NAMES = ("train", "validation", "test")
+LEFT_OUT = "left out"
+"""Of every side."""
 
-def compare_leaks(
+
+def keep_back(
     groups: np.ndarray,
+    ids: Sequence[str],
+    parts: Sequence[str] | None = None,
     *,
-    test_ratio: float,
-    seeds: Iterable[int] = range(20),
-    strata: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Return the leaking share of random and of grouped splits: columns split, seed, leaking.
+    tested: np.ndarray | None = None,
+    test_groups: Collection[int] = (),
+    left_out: Collection[str] = (),
+) -> np.ndarray:
+    """Return the side of every image that is settled before any is drawn, and "" for the others.
 
     Parameters
     ----------
     groups : (n,) array of int
         From `helpers.analysis.fields.find_groups`.
-    test_ratio : float
-        Share of the images for the test side.
-    seeds : iterable of int
-        One random and one grouped split for each.
-    strata : (n,) sequence of str, optional
-        Modality of every image, for the grouped splits.
+    ids : (n,) sequence of str
+        Names of the images.
+    parts : (n,) sequence of str, optional
+        `part` of `DataSet.table`. What is named "test" is tested and what is named "validation"
+        validates; neither is ever trained on. The other images of the tested fields of view are
+        "left out".
+    tested : (n,) array of bool, optional
+        Which images belong to a test set of its own, from
+        `helpers.analysis.fields.match_pixels`. They take the place of the part "test", which is
+        then "left out".
+    test_groups : collection of int
+        Further groups that hold an image of the test set; "left out".
+    left_out : collection of str
+        Ids, or beginnings that only one id has: "left out", each by itself, even out of the test.
+
+    Returns
+    -------
+    (n,) array of str
+        For `split_by_group`, which splits the others.
+
+    Raises
+    ------
+    ValueError
+        If a length differs, or an entry of `left_out` names no image or several.
+
+    Examples
+    --------
+    >>> parts = ["train", "test", "train", "train"]
+    >>> keep_back([0, 0, 1, 2], ["ada", "bob", "cyd", "dan"], parts, left_out=["c"])
+    array(['left out', 'test', 'left out', ''], dtype='<U10')
     """
-    rows = []
-    for seed in seeds:
-        drawn = {
-            "random": random_split(len(groups), test_ratio=test_ratio, seed=seed),
-            "grouped": split_by_group(
-                groups, test_ratio=test_ratio, validation_ratio=0.0, seed=seed, strata=strata
-            ),
-        }
-        rows += [(name, seed, leaking_share(split, groups)) for name, split in drawn.items()]
-    return pd.DataFrame(rows, columns=["split", "seed", "leaking"])
-
-
-SPLIT_NAMES = ("train", "validation", "test")
-LEFT_OUT = "left out"  # of every side
+    groups, ids = np.asarray(groups), np.asarray(ids, dtype=str)
+    parts = np.full(len(ids), "train") if parts is None else np.asarray(parts, dtype=str)
+    for name, entries in (("ids", ids), ("parts", parts)):
+        _check_length(name, entries, len(groups))
+    settled = np.full(len(ids), "", dtype="<U10")
+    settled[parts == "validation"] = "validation"
+    settled[parts == "test"] = LEFT_OUT
+    tested = parts == "test" if tested is None else np.asarray(tested, bool)
+    settled[np.isin(groups, [*groups[tested], *test_groups])] = LEFT_OUT
+    settled[tested] = "test"
+    settled[[_find_one(ids, beginning) for beginning in left_out]] = LEFT_OUT
+    return settled
 
 
 def split_by_group(
@@ -56,15 +82,15 @@ def split_by_group(
     validation_ratio: float,
     seed: int,
     strata: Sequence[str] | None = None,
-    test_strata: Collection[str] = (),
+    test_modalities: Collection[str] = (),
     settled: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Side of every image, "train", "validation" or "test"; a group is never divided.
+    """Return the side of every image, "train", "validation" or "test"; groups are never divided.
 
     Parameters
     ----------
     groups : (n,) array of int
-        From `find_groups`.
+        From `helpers.analysis.fields.find_groups`.
     test_ratio : float
         Share of all images for the test side, at least 0 and below 1.
     validation_ratio : float
@@ -77,12 +103,12 @@ def split_by_group(
         alphabetical order among equals). A modality of two groups or more is on the training and
         the test side, a modality of three or more also on the validation side, where the ratios
         are above 0. A modality of a single group stays in training, unless a side would stay empty.
-    test_strata : collection of str
+    test_modalities : collection of str
         Modalities of which every group is tested and none trained on, beside what `test_ratio`
         takes. The other modalities are split as they are without it.
     settled : (n,) sequence of str, optional
-        From `keep_back`: sides that are not to be drawn, "" where one is. Where one of them is
-        "test", the test is chosen, and `test_ratio` is not applied to the others.
+        From `keep_back`: sides that are not to be drawn, "" where one is. A side that is settled
+        for some images is not drawn from the others.
 
     Returns
     -------
@@ -94,117 +120,36 @@ def split_by_group(
     Raises
     ------
     ValueError
-        If a ratio is outside its range, the lengths differ, there are too few groups, a modality
-        of `test_strata` is none of `strata`, or all of them, or `settled` tests a part of a group
-        and leaves another part to be drawn.
+        If a ratio is outside its range, the lengths differ, there are too few groups, one of
+        `test_modalities` is none of `strata`, or all are, or `settled` tests a part of a group and
+        leaves another part to be drawn.
     """
     groups = np.asarray(groups)
-    if settled is not None:
-        return _split_the_rest(
-            groups, np.asarray(settled, dtype="<U10"), strata, test_ratio=test_ratio,
-            validation_ratio=validation_ratio, seed=seed, test_strata=test_strata,
-        )  # fmt: skip
-    for name, ratio in (("test_ratio", test_ratio), ("validation_ratio", validation_ratio)):
-        _check_ratio(name, ratio)
-    if strata is not None and len(strata) != len(groups):
-        raise ValueError(
-            f"`strata` has {len(strata)} entries for {len(groups)} images; give one an image"
-        )
-    wanted = [1, *(ratio > 0 for ratio in (test_ratio, validation_ratio))]
-    if len(np.unique(groups)) < sum(wanted):
-        raise ValueError(
-            f"`groups` holds {len(np.unique(groups))} group(s), too few for {sum(wanted)} sides "
-            "of a split; try a ratio of 0, or add images of other fields of view"
-        )
-    table = _describe_groups(groups, strata)
+    sides = np.full(len(groups), "", "<U10") if settled is None else np.array(settled, "<U10")
+    strata = np.full(len(groups), "all") if strata is None else np.asarray(strata, dtype=str)
+    for name, entries in (("settled", sides), ("strata", strata)):
+        _check_length(name, entries, len(groups))
+    ratios = {"test": test_ratio, "validation": validation_ratio}
+    for side, ratio in ratios.items():
+        if not 0 <= ratio < 1:
+            raise ValueError(f"`{side}_ratio` (={ratio}) must be at least 0 and below 1; try 0.1")
+        ratios[side] = 0 if (sides == side).any() else ratio
+    free = sides == ""
+    _check_whole(groups[free], groups[sides == "test"])
+    table = _describe_groups(groups[free], strata[free])
+    _check_enough(len(table), ratios, np.count_nonzero(~free))
     rng = np.random.default_rng(seed)
-    table["side"] = "train"
     # Leave two groups of a modality when validation is still to come, one otherwise.
-    _assign(table, "test", test_ratio, spare=1 + (validation_ratio > 0), rng=rng)
-    _assign(table, "validation", validation_ratio, spare=1, rng=rng)
-    _check_test_strata(test_strata, set(table["modality"]))
-    table.loc[table["modality"].isin(test_strata), "side"] = "test"
-    return table["side"].loc[groups].to_numpy(dtype="<U10")
-
-
-def keep_back(
-    groups: np.ndarray,
-    ids: Sequence[str],
-    test_ids: Collection[str] = (),
-    *,
-    test_groups: Collection[int] = (),
-    left_out: Collection[str] = (),
-) -> np.ndarray:
-    """Side of every image that a test set of its own settles, and "" where it settles none.
-
-    Parameters
-    ----------
-    groups : (n,) array of int
-        From `find_groups`.
-    ids : (n,) sequence of str
-        Names of the images.
-    test_ids : collection of str
-        Names of the images of the test set. Those among `ids` become "test", the others of their
-        groups "left out"; names that are not among `ids` are passed over.
-    test_groups : collection of int
-        Further groups that hold an image of the test set, though none of `ids`; "left out".
-    left_out : collection of str
-        Ids, or beginnings that only one id has: "left out", each by itself, even out of the test.
-
-    Returns
-    -------
-    (n,) array of str
-        For `split_by_group`, which splits the others.
-
-    Raises
-    ------
-    ValueError
-        If none of `test_ids` is among `ids`, or an entry of `left_out` names no image or several.
-
-    Examples
-    --------
-    >>> keep_back([0, 0, 1, 2], ["ada", "bob", "cyd", "dan"], ["bob", "eve"], left_out=["c"])
-    array(['left out', 'test', 'left out', ''], dtype='<U10')
-    """
-    groups, ids = np.asarray(groups), np.asarray(ids, dtype=str)
-    if len(ids) != len(groups):
-        raise ValueError(
-            f"`ids` has {len(ids)} entries for {len(groups)} images; give one id an image"
-        )
-    tested = np.isin(ids, list(test_ids))
-    if len(test_ids) and not tested.any():
-        raise ValueError(
-            f"none of the {len(test_ids)} images of the test set, e.g. {min(test_ids)!r}, is among "
-            f"the {len(ids)} images to split, e.g. {min(ids, default='')!r}, so nothing would be "
-            "tested; give a test set whose images bear the same ids, or none"
-        )
-    settled = np.full(len(ids), "", dtype="<U10")
-    settled[np.isin(groups, [*groups[tested], *test_groups])] = LEFT_OUT
-    settled[tested] = "test"
-    settled[[_find_one(ids, beginning) for beginning in left_out]] = LEFT_OUT
-    return settled
-
-
-def random_split(
-    n_images: int, *, test_ratio: float, validation_ratio: float = 0.0, seed: int
-) -> np.ndarray:
-    """Side of every image, drawn at random without regard to groups: only for the comparison.
-
-    Ratios as in `split_by_group`. Returns an (n_images,) array of str.
-    """
-    _check_ratio("test_ratio", test_ratio)
-    _check_ratio("validation_ratio", validation_ratio)
-    n_test = round(test_ratio * n_images)
-    n_validation = round(validation_ratio * (n_images - n_test))
-    split = np.full(n_images, "train", dtype="<U10")
-    order = np.random.default_rng(seed).permutation(n_images)
-    split[order[:n_test]] = "test"
-    split[order[n_test : n_test + n_validation]] = "validation"
-    return split
+    _assign(table, "test", ratios["test"], spare=1 + (ratios["validation"] > 0), rng=rng)
+    _assign(table, "validation", ratios["validation"], spare=1, rng=rng)
+    _check_test_modalities(test_modalities, set(table["modality"]))
+    table.loc[table["modality"].isin(test_modalities), "side"] = "test"
+    sides[free] = table["side"].loc[groups[free]].to_numpy(dtype="<U10")
+    return sides
 
 
 def leaking_share(split: np.ndarray, groups: np.ndarray) -> float:
-    """Share, 0 to 1, of the test images that have a sibling in training; 0 without test images.
+    """Return the share of the test images that have a sibling in training; 0 without test images.
 
     Parameters
     ----------
@@ -237,52 +182,49 @@ def _find_one(ids: np.ndarray, beginning: str) -> int:
     return int(found[0])
 
 
-def _split_the_rest(
-    groups: np.ndarray, settled: np.ndarray, strata: Sequence[str] | None, **options
-) -> np.ndarray:
-    """Split the images whose side is not settled, and return the sides of all."""
-    for name, entries in (("settled", settled), ("strata", strata)):
-        if entries is not None and len(entries) != len(groups):
-            raise ValueError(
-                f"`{name}` has {len(entries)} entries for {len(groups)} images; give one an image"
-            )
-    free = settled == ""
-    tested = settled == "test"
-    if divided := sorted(set(groups[free]) & set(groups[tested])):
+def _check_length(name: str, entries: Sequence, n_images: int) -> None:
+    if len(entries) != n_images:
+        raise ValueError(
+            f"`{name}` has {len(entries)} entries for {n_images} images; give one an image"
+        )
+
+
+def _check_whole(free: np.ndarray, tested: np.ndarray) -> None:
+    if divided := sorted(set(free) & set(tested)):
         raise ValueError(
             f"`settled` tests a part of {len(divided)} group(s), e.g. of group {divided[0]}, whose "
             "other images could be trained on; settle these too, as `keep_back` does"
         )
-    if tested.any():
-        options["test_ratio"] = 0
-    sides = settled.copy()
-    modalities = None if strata is None else np.asarray(strata)[free]
-    sides[free] = split_by_group(groups[free], strata=modalities, **options)
-    return sides
 
 
-def _check_ratio(name: str, ratio: float) -> None:
-    if not 0 <= ratio < 1:
-        raise ValueError(f"`{name}` (={ratio}) must be at least 0 and below 1; try 0.1")
+def _check_enough(n_groups: int, ratios: dict[str, float], n_settled: int) -> None:
+    """Refuse a split that would leave a side empty, and say what helps."""
+    drawn = ["train", *(side for side, ratio in ratios.items() if ratio > 0)]
+    if n_groups >= len(drawn):
+        return
+    beside = f" beside the {n_settled} image(s) kept back" if n_settled else ""
+    or_test_set = ", or give a test set of its own (`test_set`)" if "test" in drawn else ""
+    raise ValueError(
+        f"there are {n_groups} field(s) of view to split{beside}, but at least {len(drawn)} are "
+        f"needed, one each for {', '.join(drawn)}; add images of other fields{or_test_set}"
+    )
 
 
-def _check_test_strata(test_strata: Collection[str], modalities: set[str]) -> None:
-    if unknown := sorted(set(test_strata) - modalities):
+def _check_test_modalities(test_modalities: Collection[str], modalities: set[str]) -> None:
+    if unknown := sorted(set(test_modalities) - modalities):
         raise ValueError(
-            f"`test_strata` names {', '.join(map(repr, unknown))}, of which there is no group; "
+            f"`test_modalities` names {', '.join(map(repr, unknown))}, but no image is one; "
             f"there are: {', '.join(sorted(modalities))}"
         )
-    if modalities <= set(test_strata):
-        raise ValueError("`test_strata` names every modality, so nothing is left to train on")
+    if modalities <= set(test_modalities):
+        raise ValueError("`test_modalities` names every modality, so nothing is left to train on")
 
 
-def _describe_groups(groups: np.ndarray, strata: Sequence[str] | None) -> pd.DataFrame:
-    """Return the number of images and the most common modality of every group, a row a group."""
-    modalities = np.full(len(groups), "all") if strata is None else np.asarray(strata, dtype=str)
-    images = pd.DataFrame({"group": groups, "modality": modalities})
-    by_group = images.groupby("group")["modality"]
+def _describe_groups(groups: np.ndarray, strata: np.ndarray) -> pd.DataFrame:
+    """Return every group's number of images and most common modality, all in training yet."""
+    by_group = pd.DataFrame({"group": groups, "modality": strata}).groupby("group")["modality"]
     most_common = by_group.agg(lambda modality: modality.mode().iloc[0])
-    return pd.DataFrame({"n_images": by_group.size(), "modality": most_common})
+    return pd.DataFrame({"n_images": by_group.size(), "modality": most_common, "side": "train"})
 
 
 def _assign(
