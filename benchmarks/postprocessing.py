@@ -21,6 +21,7 @@ from helpers.evaluation.tuning import match_maps
 from helpers.network.prediction import LOOKS, Network, load_network
 from helpers.session import start_session
 from helpers.settings import Postprocessing
+from helpers.targets import Target
 
 TAKEN_BACK = {
     "as stored": {},
@@ -54,7 +55,7 @@ def measure(network: Network, validation: DataSet) -> pd.DataFrame:
 
 
 def score(
-    maps: list[np.ndarray], validation: DataSet, target: str, postprocessing: Postprocessing
+    maps: list[np.ndarray], validation: DataSet, target: Target, postprocessing: Postprocessing
 ) -> dict[str, float]:
     """Return the pooled average precision of images whose maps are given."""
     matchings = match_maps(maps, validation, target, postprocessing)

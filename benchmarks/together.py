@@ -41,7 +41,7 @@ class Together(Network):
 
     def __init__(self, networks: Sequence[Network]):
         self.networks, self.settings = networks, networks[0].settings
-        targets = sorted({network.target for network in networks})
+        targets = sorted({network.target.name for network in networks})
         if len(targets) > 1:
             raise ValueError(
                 f"the networks answer different targets ({', '.join(targets)}), whose maps have no "

@@ -10,16 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MAX_BLOCKS = 7
-HEADS = {
-    "foreground": (("probability", 1, "sigmoid"),),
-    "interior": (("probability", 1, "sigmoid"),),
-    "boundary": (("classes", 3, "softmax"),),
-    "distance": (("probability", 1, "sigmoid"), ("distance", 1, "sigmoid")),
-    "flow": (("probability", 1, "sigmoid"), ("flow", 2, "linear")),
-}
-"""The network's last layers by target: name, channels and activation, in the order of the maps."""
+from helpers.targets import TARGETS, Target, get_target
 
+MAX_BLOCKS = 7
 Activation = Literal[
     "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
     "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus",
@@ -147,14 +140,14 @@ class InputParams(Strict):
 
 
 class OutputParams(Strict):
-    """What the network predicts; `helpers.targets.maps` describes each target.
+    """What the network predicts; `helpers.targets` describes each target.
 
     "foreground": every pixel of a nucleus, as the original does; "interior": those not on its rim.
-    With "boundary" (background, interior or rim), "distance" (nucleus, and how deep inside) and
-    "flow" (nucleus, and the way to its centre) touching nuclei come apart.
+    "boundary" (background, interior or rim), "distance" (nucleus, and how deep inside) and "flow"
+    (nucleus, and the direction to its centre) separate touching nuclei.
     """
 
-    target: Literal["foreground", "interior", "boundary", "distance", "flow"] = "foreground"
+    target: Literal[tuple(TARGETS)] = "foreground"
 
 
 class ModelStructure(Strict):
@@ -165,6 +158,11 @@ class ModelStructure(Strict):
     decoder_params: DecoderParams
     input_params: InputParams = InputParams()
     output_params: OutputParams = OutputParams()
+
+    @property
+    def target(self) -> Target:
+        """What the network predicts, with its way to maps and from maps to nuclei."""
+        return get_target(self.output_params.target)
 
     @property
     def encoder_blocks(self) -> list[tuple[str, BlockParams]]:

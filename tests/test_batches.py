@@ -6,12 +6,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from helpers.settings import Augmentation, generate_settings, parse_settings
-from helpers.targets.maps import (
-    CHANNELS,
-    flip_maps,
-    labels_to_maps,
-    transpose_maps,
-)
+from helpers.targets import TARGETS, get_target
 from helpers.training.batches import Batches, vary
 
 
@@ -189,7 +184,7 @@ def nuclei(shape, size=5):
     return np.uint8(255 * (labels > 0)), np.int32(labels)
 
 
-@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("augmentation", GEOMETRY, ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_maps_have_their_channels_and_lie_on_the_nuclei(target, augmentation, shape):
@@ -199,7 +194,7 @@ def test_maps_have_their_channels_and_lie_on_the_nuclei(target, augmentation, sh
     for batches.epoch in range(2):
         inputs, maps = all_items(batches)
         assert inputs.shape[1:] == (16, 16, 1)
-        assert maps.shape[1:] == (16, 16, len(CHANNELS[target]))
+        assert maps.shape[1:] == (16, 16, len(TARGETS[target].channels))
         assert inputs.dtype == maps.dtype == np.float32
         inside, clear = inputs[..., 0] > 0.5, np.abs(inputs[..., 0] - 0.5) > 0.49
         if augmentation.get("scale", 1) == 1:
@@ -213,7 +208,7 @@ def test_maps_have_their_channels_and_lie_on_the_nuclei(target, augmentation, sh
             np.testing.assert_array_equal(mask[clear], inside[clear])
 
 
-@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_turned_crops_have_the_maps_of_turned_nuclei(target):
     """Pixels carry a number of their own, so that the place each comes from can be read."""
     _, labels = nuclei((20, 20))
@@ -221,17 +216,17 @@ def test_turned_crops_have_the_maps_of_turned_nuclei(target):
     settings = settings_for(size=20, target=target, augmentation={"flips": "random", "turns": True})
     batches = Batches([image] * 40, [labels] * 40, settings)
     inputs, maps = all_items(batches)
-    whole = labels_to_maps(labels, target)
+    whole = get_target(target).encode(labels)
     seen = set()
     for shown, answer in zip(inputs[..., 0], maps, strict=True):
         places = np.rint(shown * 65535).astype(int)
         expected = {
-            (down, right, turned): turn(flip_maps(whole, target, down, right))
+            (down, right, turned): turn(get_target(target).flip(whole, down, right))
             for down in (1, -1)
             for right in (1, -1)
             for turned, turn in (
                 (False, lambda m: m),
-                (True, lambda m: transpose_maps(m, target)),
+                (True, lambda m: get_target(target).transpose(m)),
             )
             if np.array_equal(
                 places, image[::down, ::right].T if turned else image[::down, ::right]
@@ -255,15 +250,15 @@ def test_every_image_in_half_of_its_eight_orientations_once_an_epoch():
     assert len(shown) == 3 * 8
 
 
-@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_end_of_an_image_is_taught_as_the_whole_image_has_it(target):
     labels = np.ones((4, 5), np.int32)
     settings = settings_for(target=target, augmentation={"flips": "none"})
     _, maps = Batches([np.uint8(labels)], [labels], settings, augment=False)[0]
-    np.testing.assert_array_equal(maps[0, 2:6, 1:6], labels_to_maps(labels, target))
+    np.testing.assert_array_equal(maps[0, 2:6, 1:6], get_target(target).encode(labels))
     outside = np.ones((8, 8), bool)
     outside[2:6, 1:6] = False
-    expected = labels_to_maps(np.zeros((1, 1), int), target)[0, 0]
+    expected = get_target(target).encode(np.zeros((1, 1), int))[0, 0]
     assert (maps[0][outside] == expected).all()
 
 
@@ -312,7 +307,7 @@ def test_tiny_images_can_be_scaled(shape):
 EVERYTHING = VARIED | {"turns": True, "scale": 1.5, "blur": 1.5, "noise": 0.1}
 
 
-@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_variation_depends_on_seed_epoch_and_index_alone(target):
     def batches_of(epoch=2, **training):
         settings = settings_for(channels=3, target=target, augmentation=EVERYTHING, **training)

@@ -13,7 +13,7 @@ from helpers.network.losses import (
     build_metrics,
 )
 from helpers.settings import TrainingParameters
-from helpers.targets.maps import CHANNELS, foreground_of, labels_to_maps
+from helpers.targets import TARGETS, get_target
 
 TRUTH = np.zeros((2, 4, 4, 1), np.float32)
 TRUTH[0, :2] = 1
@@ -30,7 +30,7 @@ def loss_of(name, truth, prediction, target="foreground"):
 
 
 def true_maps(target):
-    return np.stack([labels_to_maps(labels, target) for labels in LABELS])
+    return np.stack([get_target(target).encode(labels) for labels in LABELS])
 
 
 def dull_maps(target):
@@ -92,7 +92,7 @@ def test_iou_is_that_of_the_foreground_at_one_half():
 # ---------------------------------------------------------------- several maps
 
 
-@pytest.mark.parametrize("target", CHANNELS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_targets_of_one_map_have_the_loss_of_the_mask_alone(target):
     assert isinstance(build_loss("dice", target), MapsLoss) == (target in SEVERAL_MAPS)
 
@@ -117,7 +117,7 @@ def test_moving_towards_the_true_maps_lowers_the_loss(name, target):
 
 
 @pytest.mark.parametrize(
-    ("target", "channel"), [(t, c) for t in SEVERAL_MAPS for c in range(len(CHANNELS[t]))]
+    ("target", "channel"), [(t, c) for t in SEVERAL_MAPS for c in range(len(TARGETS[t].channels))]
 )
 def test_every_channel_is_judged(target, channel):
     truth = true_maps(target)
@@ -165,7 +165,7 @@ def test_boundary_by_hand():
 
 @pytest.mark.parametrize("target", SEVERAL_MAPS)
 def test_a_batch_without_nuclei_has_a_finite_loss(target):
-    empty = np.stack([labels_to_maps(np.zeros((12, 12), int), target)] * 2)
+    empty = np.stack([get_target(target).encode(np.zeros((12, 12), int))] * 2)
     for name in LOSSES:
         assert np.isfinite(loss_of(name, empty, dull_maps(target), target))
 
@@ -192,12 +192,14 @@ def test_loss_and_metric_of_several_maps_survive_saving(target):
 def test_iou_is_that_of_the_foreground_of_several_maps(target):
     (metric,) = build_metrics(target)
     truth, said = true_maps(target), np.array(true_maps(target))
-    said[1] = labels_to_maps(np.zeros((12, 12), int), target)  # the nucleus of the second is missed
+    said[1] = get_target(target).encode(
+        np.zeros((12, 12), int)
+    )  # the nucleus of the second is missed
     said[..., 1:] = said[..., 1:] * 0.9
     metric.update_state(truth, said)
     found, all_pixels = np.sum(LABELS[0] > 0), np.sum(LABELS > 0)
     assert float(metric.result()) == pytest.approx(found / all_pixels, rel=1e-5)
-    np.testing.assert_array_equal(foreground_of(truth, target), LABELS > 0)
+    np.testing.assert_array_equal(get_target(target).foreground(truth), LABELS > 0)
 
 
 def test_iou_of_boundary_maps_counts_rims_as_nuclei():

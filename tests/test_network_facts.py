@@ -16,7 +16,7 @@ from helpers.network.complexity import (
 )
 from helpers.network.unet import build_unet
 from helpers.settings import SettingsError, generate_settings, load_settings, parse_settings
-from helpers.targets.maps import CHANNELS
+from helpers.targets import TARGETS
 
 ORIGINAL = load_settings("settings/original.json")
 
@@ -62,10 +62,10 @@ def input_names(layer):
         load_settings("settings/quick.json"),
         generate_settings(1),
         uneven_settings(),
-        *(network_of(target, "none") for target in CHANNELS),
-        *(network_of(target, "batch") for target in CHANNELS),
+        *(network_of(target, "none") for target in TARGETS),
+        *(network_of(target, "batch") for target in TARGETS),
     ],
-    ids=["original", "quick", "one block", "uneven", *CHANNELS, *(f"{t}, batch" for t in CHANNELS)],
+    ids=["original", "quick", "one block", "uneven", *TARGETS, *(f"{t}, batch" for t in TARGETS)],
 )
 def test_layers_are_those_of_the_network_that_is_built(settings):
     model = build_unet(settings)
@@ -117,9 +117,7 @@ def test_parameters_of_the_normalisation_by_hand():
 
 
 def test_a_normalisation_does_not_widen_the_view():
-    fields = {
-        measure_receptive_field(network_of(t, n)) for t in CHANNELS for n in ("none", "batch")
-    }
+    fields = {measure_receptive_field(network_of(t, n)) for t in TARGETS for n in ("none", "batch")}
     assert len(fields) == 1
 
 

@@ -2,8 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.figures.maps import paint_flow, plot_maps, plot_mask_and_nuclei
-from helpers.targets.maps import CHANNELS, labels_to_maps
+from helpers.figures.maps import plot_maps, plot_mask_and_nuclei
+from helpers.targets import TARGETS
 
 LABELS = np.zeros((20, 30), int)
 LABELS[4:12, 3:11], LABELS[4:12, 11:20] = 1, 2
@@ -23,16 +23,7 @@ def test_the_mask_has_one_colour_and_the_nuclei_have_two():
 
 
 def test_every_target_has_a_picture_with_its_name():
-    figure = plot_maps({name: labels_to_maps(LABELS, name) for name in CHANNELS})
+    figure = plot_maps({name: target.encode(LABELS) for name, target in TARGETS.items()})
     titles = [ax.get_title() for ax in figure.axes]
-    assert all(title.startswith(name) for title, name in zip(titles, CHANNELS, strict=True))
+    assert all(title.startswith(name) for title, name in zip(titles, TARGETS, strict=True))
     assert all(ax.images[0].get_array().max() > 0 for ax in figure.axes)
-
-
-def test_opposite_directions_have_other_colours_and_the_ground_is_black():
-    colours = paint_flow(labels_to_maps(LABELS, "flow"))
-    assert not colours[0].any()
-    left, right = colours[8, 3], colours[8, 10]
-    assert np.abs(left - right).max() > 0.5
-    assert colours.min() >= 0
-    assert colours.max() <= 1

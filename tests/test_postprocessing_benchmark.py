@@ -8,7 +8,7 @@ import pytest
 
 from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
-from helpers.targets.maps import labels_to_maps
+from helpers.targets import get_target
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,14 @@ def postprocessing():
 class Unsure:
     """Knows the truth, and sees a speck besides, of which it is not sure, unless it may flip."""
 
-    target = "flow"
+    target = get_target("flow")
 
     def __init__(self):
         settings = generate_settings(1, base_filters=2, input_size=16)
         self.settings = settings.with_postprocessing(min_confidence=0.8)
 
     def predict_maps(self, labels):
-        maps = labels_to_maps(labels, "flow")
+        maps = self.target.encode(labels)
         if self.settings.postprocessing.test_time_augmentation == "none":
             maps[30:36, 30:36, 0] = 0.6
         return maps

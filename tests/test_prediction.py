@@ -17,8 +17,7 @@ from helpers.network.saving import (
 )
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
-from helpers.targets.decoding import maps_to_labels
-from helpers.targets.maps import CHANNELS, flip_maps, foreground_of
+from helpers.targets import TARGETS, get_target
 
 
 def settings_for(
@@ -80,7 +79,7 @@ def test_wrong_images_are_refused(built):
         built[1].predict(np.zeros((8, 8, 4), np.uint8))
 
 
-@pytest.fixture(scope="module", params=CHANNELS)
+@pytest.fixture(scope="module", params=TARGETS)
 def of_target(request):
     """A network of every target."""
     return network_for(settings_for(target=request.param))[1]
@@ -98,7 +97,7 @@ def test_tiles_equal_the_whole(of_target, monkeypatch, shape):
         network, "_predict_whole", lambda x: calls.append(x.shape) or predict_whole(x)
     )
     tiled = network.predict_maps(image)
-    assert tiled.shape == (*shape[:2], len(CHANNELS[network.target]))
+    assert tiled.shape == (*shape[:2], len(network.target.channels))
     assert len(calls) > 1
     assert max(max(shape) for shape in calls) <= 96
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
@@ -193,9 +192,9 @@ def test_unusual_images_get_probabilities(image, normalisation):
 def test_maps_have_the_images_size_and_the_targets_channels(of_target, shape):
     image = image_of(*shape)
     maps = of_target.predict_maps(image)
-    assert maps.shape == (*shape[:2], len(CHANNELS[of_target.target]))
+    assert maps.shape == (*shape[:2], len(of_target.target.channels))
     assert maps.dtype == np.float32
-    expected = foreground_of(maps, of_target.target)
+    expected = of_target.target.foreground(maps)
     np.testing.assert_array_equal(of_target.predict(image), expected)
     assert ((expected >= 0) & (expected <= 1)).all()
 
@@ -213,16 +212,16 @@ def test_with_flips_a_mirrored_image_has_the_mirrored_answer(of_target, way, sha
     down, right = way
     maps = network.predict_maps(image)
     mirrored = network.predict_maps(image[::down, ::right])
-    expected = flip_maps(maps, network.target, down, right)
+    expected = network.target.flip(maps, down, right)
     np.testing.assert_allclose(mirrored, expected, atol=1e-6)
     alone = of_target.predict_maps(image), of_target.predict_maps(image[::down, ::right])
-    assert not np.allclose(alone[1], flip_maps(alone[0], network.target, down, right), atol=1e-4)
+    assert not np.allclose(alone[1], network.target.flip(alone[0], down, right), atol=1e-4)
 
 
 def test_flips_are_the_mean_of_four_answers_by_hand(of_target):
     image = image_of(16, 20)
     answers = [
-        flip_maps(of_target.predict_maps(image[::down, ::right]), of_target.target, down, right)
+        of_target.target.flip(of_target.predict_maps(image[::down, ::right]), down, right)
         for down in (1, -1)
         for right in (1, -1)
     ]
@@ -235,11 +234,11 @@ def test_flips_are_the_mean_of_four_answers_by_hand(of_target):
 def test_scales_are_the_mean_of_two_answers_by_hand(of_target, shape):
     image = image_of(*shape).astype(np.float32) / 255
     enlarged = rescale(image, tuple(round(1.5 * px) for px in shape[:2]))
-    mirrored = flip_maps(of_target.predict_maps(enlarged[:, ::-1]), of_target.target, 1, -1)
+    mirrored = of_target.target.flip(of_target.predict_maps(enlarged[:, ::-1]), 1, -1)
     expected = (of_target.predict_maps(image) + rescale(mirrored, shape[:2])) / 2
     found = with_looks(of_target, "scales").predict_maps(image)
     assert found.dtype == np.float32
-    assert found.shape == (*shape[:2], len(CHANNELS[of_target.target]))
+    assert found.shape == (*shape[:2], len(of_target.target.channels))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -250,16 +249,16 @@ class Bright:
     """Stands for a model: what is bright is a nucleus; the further maps say the same everywhere."""
 
     def __init__(self, target):
-        self.target = target
+        self.target = get_target(target)
 
     def predict_on_batch(self, inputs):
         bright = inputs[..., :1] > 0.5
-        maps = np.zeros((*inputs.shape[:3], len(CHANNELS[self.target])), np.float32)
-        if self.target == "boundary":
+        maps = np.zeros((*inputs.shape[:3], len(self.target.channels)), np.float32)
+        if self.target.is_classes:
             maps[..., :2] = np.concatenate([~bright, bright], axis=-1)
         else:
             maps[..., :1] = bright
-        if self.target == "distance":
+        if self.target.name == "distance":
             maps[..., 1:] = bright
         return maps
 
@@ -315,9 +314,7 @@ def test_nuclei_are_those_of_the_maps_and_the_settings(of_target):
     for choices in ({}, {"threshold": 0.45, "min_area_px": 3}):
         settings = of_target.settings.with_postprocessing(**choices)
         network = Network(of_target.model, settings)
-        expected = maps_to_labels(
-            network.predict_maps(image), network.target, settings.postprocessing
-        )
+        expected = network.target.decode(network.predict_maps(image), settings.postprocessing)
         np.testing.assert_array_equal(network.segment(image), expected)
 
 

@@ -9,7 +9,6 @@ from helpers.network.complexity import change_network
 from helpers.network.prediction import Network
 from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
-from helpers.targets.maps import labels_to_maps
 
 SETTINGS = generate_settings(1, base_filters=2, input_size=16)
 
@@ -31,7 +30,7 @@ class Half(Network):
     def predict_maps(self, image):
         seen = image.copy()
         seen[:, slice(0, 20) if self.side == "right" else slice(20, 40)] = 0
-        return labels_to_maps(seen.astype(np.int32), self.target)
+        return self.target.encode(seen.astype(np.int32))
 
 
 def two_nuclei():

@@ -23,12 +23,10 @@ from helpers.evaluation.fold_plan import (
 from helpers.evaluation.fold_scores import RESULT, SCORES, read_folds
 from helpers.evaluation.masks import dice, iou
 from helpers.evaluation.nuclei import match_data_set, score_nuclei
-from helpers.evaluation.tuning import MASKS, tune_network
+from helpers.evaluation.tuning import tune_network
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import load_settings
-from helpers.targets.decoding import maps_to_labels
-from helpers.targets.maps import foreground_of
 from helpers.training.devices import Device, choose_device
 from helpers.training.loop import (
     CHECKPOINT,
@@ -106,7 +104,7 @@ def _train(
         device=device,
     )
     network = load_network(run.require("network.keras"), precision=device.precision)
-    if len(validation) and network.target not in MASKS:
+    if len(validation) and not network.target.is_mask:
         tune_network(run, network, validation)
     return network, round(float(history["seconds"].sum()), 1)
 
@@ -138,10 +136,10 @@ def score_fold(
 
     def segment(place: int) -> NDArray[np.int32]:
         maps = network.predict_maps(test.images[place])
-        mask = foreground_of(maps, network.target) >= MASK_THRESHOLD
+        mask = network.target.foreground(maps) >= MASK_THRESHOLD
         masks = test.labels[place] > 0, mask
         foreground[test.ids[place]] = {"dice": dice(*masks), "iou": iou(*masks)}
-        return maps_to_labels(maps, network.target, network.settings.postprocessing)
+        return network.target.decode(maps, network.settings.postprocessing)
 
     table = score_nuclei(match_data_set(segment, test, known))
     fields_taught = known["group"].to_numpy()[sides == "train"]

@@ -27,7 +27,7 @@ from helpers.evaluation.masks import (
 )
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings
-from helpers.targets.maps import labels_to_target_mask
+from helpers.targets import get_target
 
 
 class Threshold:
@@ -202,11 +202,11 @@ def evaluate(
         of range.
     """
     about = _check(data, known, threshold)
-    target = network.settings.model_structure.output_params.target
+    target = network.settings.model_structure.target
     rows, pooled = [], 0
     for index, (name, probabilities) in enumerate(predict_each(network, data)):
         labels = data.labels[index]
-        mask_true, mask_pred = labels_to_target_mask(labels, target), probabilities >= threshold
+        mask_true, mask_pred = target.true_mask(labels), probabilities >= threshold
         if write_mask is not None:
             write_mask(name, mask_pred)
         pooled = pooled + calibration(probabilities, mask_true)
@@ -374,7 +374,7 @@ def read_examples(
     return [
         (
             data.images[place],
-            labels_to_target_mask(data.labels[place], target),
+            get_target(target).true_mask(data.labels[place]),
             read_mask(masks_dir / f"{data.ids[place]}.png"),
         )
         for place in places

@@ -13,19 +13,9 @@ from helpers.network.complexity import change_network
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Postprocessing, Settings
-from helpers.targets.decoding import maps_to_labels
-from helpers.targets.maps import labels_to_maps
+from helpers.targets import get_target
 from helpers.training.devices import Device
 from helpers.training.loop import fingerprint, train
-
-TARGETS = {
-    "foreground": "the mask; touching nuclei have no gap",
-    "interior": "the mask without its rims",
-    "boundary": "background, interior or rim",
-    "distance": "the mask, and how deep inside a pixel lies",
-    "flow": "the mask, and the way to the centre",
-}
-"""What each of `helpers.data.maps.CHANNELS` says of a pixel, in a reader's words."""
 
 
 def count_contacts(labels: NDArray[np.integer]) -> int:
@@ -50,7 +40,8 @@ def score_ceiling(data: DataSet, known: pd.DataFrame, target: str) -> pd.DataFra
     """
 
     def go_and_return(place: int) -> NDArray:
-        return maps_to_labels(labels_to_maps(data.labels[place], target), target, Postprocessing())
+        maps = get_target(target).encode(data.labels[place])
+        return get_target(target).decode(maps, Postprocessing())
 
     return score_nuclei(match_data_set(go_and_return, data, known))
 

@@ -14,7 +14,7 @@ from helpers.network.prediction import Network, load_network
 from helpers.network.saving import load_model, read_settings, save_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Postprocessing, Settings
-from helpers.targets.decoding import maps_to_labels
+from helpers.targets import Target
 
 TRIED = {
     "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
@@ -26,10 +26,6 @@ KEPT = {
     "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
 }
 """Values that are tried together, with the best of the others: which nuclei are kept."""
-MASKS = ("foreground", "interior")
-"""Targets of one map, whose threshold is that of the settings."""
-SEEDED = ("boundary", "distance")
-"""Targets whose nuclei grow from seeds; `seed_threshold` means nothing to the others."""
 
 
 class Tuning(NamedTuple):
@@ -71,7 +67,7 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
     images = tqdm(validation.images[:], desc="predicting", unit=" images", leave=False)
     maps = [network.predict_maps(image) for image in images]
     rows = []
-    values = TRIED if network.target in SEEDED else {"threshold": TRIED["threshold"]}
+    values = TRIED if network.target.is_seeded else {"threshold": TRIED["threshold"]}
     for choice in itertools.product(*values.values()):
         changed = before.model_copy(update=dict(zip(values, choice, strict=True)))
         rows.append(_score(maps, validation, network.target, changed))
@@ -89,7 +85,7 @@ def _by_score(row: tuple[Postprocessing, float]) -> float:
 
 
 def _score(
-    maps: list[NDArray], validation: DataSet, target: str, choice: Postprocessing
+    maps: list[NDArray], validation: DataSet, target: Target, choice: Postprocessing
 ) -> tuple[Postprocessing, float]:
     matchings = match_maps(maps, validation, target, choice)
     scores = [average_precision(matchings, threshold) for threshold in THRESHOLDS]
@@ -97,10 +93,10 @@ def _score(
 
 
 def match_maps(
-    maps: list[NDArray], data: DataSet, target: str, choice: Postprocessing
+    maps: list[NDArray], data: DataSet, target: Target, choice: Postprocessing
 ) -> list[Matching]:
     """Return how the nuclei that one postprocessing makes of each image's maps match the truth."""
-    found = [maps_to_labels(each, target, choice) for each in maps]
+    found = [target.decode(each, choice) for each in maps]
     pairs = zip(data.labels[:], found, strict=True)
     return [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
 
@@ -112,7 +108,7 @@ def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
     the table then has one row, without a score.
     """
     network = load_network(run.require("network.keras"))
-    if network.target in MASKS or not len(validation):
+    if network.target.is_mask or not len(validation):
         kept = network.settings.postprocessing.model_dump(include={*TRIED, *KEPT})
         return pd.DataFrame([kept | {"score": np.nan}])
     return tune_network(run, network, validation)

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from helpers.data.labels import labels_to_mask
 from helpers.figures.common import plot_image, plot_labels
+from helpers.targets import get_target
 
 
 def plot_mask_and_nuclei(image: NDArray[np.number], labels: NDArray[np.integer]) -> Figure:
@@ -25,45 +23,23 @@ def plot_mask_and_nuclei(image: NDArray[np.number], labels: NDArray[np.integer])
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.1))
     n_nuclei = len(np.unique(labels[labels > 0]))
     plot_image(image, "image", axes[0])
-    plot_labels(labels_to_mask(labels).astype(int) * 24, "mask", axes[1])
+    plot_labels((labels > 0) * 24, "mask", axes[1])
     plot_labels(labels, f"{n_nuclei} nuclei", axes[2])
     return figure
 
 
 def plot_maps(maps: Mapping[str, NDArray[np.floating]]) -> Figure:
-    """Draw the maps of one image, a picture a target; return the figure.
+    """Draw the maps of one image, a picture a target, as its `paint` shows them; return the figure.
 
     Parameters
     ----------
     maps : mapping of str to (H, W, n_channels) float array
-        By target, as `helpers.data.maps.labels_to_maps` makes them or a network answers. The
-        three classes of "boundary" are black, gray and white; the direction of "flow" is a hue.
+        By the name of their target, as its `encode` makes them or a network answers.
     """
     figure, axes = plt.subplots(1, len(maps), figsize=(2.4 * len(maps), 2.8), squeeze=False)
-    for ax, (target, channels) in zip(axes.flat, maps.items(), strict=True):
-        _plot_map(channels, target, ax)
+    for ax, (name, channels) in zip(axes.flat, maps.items(), strict=True):
+        target = get_target(name)
+        ax.imshow(target.paint(channels), vmin=0, vmax=1)
+        ax.set_title(target.caption or name, fontsize="small")
+        ax.set_axis_off()
     return figure
-
-
-def _plot_map(channels: NDArray, target: str, ax: Axes) -> None:
-    if target == "boundary":
-        shown = channels @ np.array([0, 0.5, 1])
-    else:
-        shown = paint_flow(channels) if target == "flow" else channels[..., -1]
-    ax.imshow(shown, vmin=0, vmax=1)
-    ax.set_title("flow (hue: where to)" if target == "flow" else target, fontsize="small")
-    ax.set_axis_off()
-
-
-def paint_flow(maps: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the maps of "flow" as colours, (H, W, 3) in 0..1: hue is direction, black is ground.
-
-    Parameters
-    ----------
-    maps : (H, W, 3) float array
-        Probability of nucleus, and the direction down and right.
-    """
-    down, right = maps[..., 1], maps[..., 2]
-    hue = (np.arctan2(down, right) / (2 * np.pi)) % 1
-    length = np.clip(np.hypot(down, right), 0, 1)
-    return hsv_to_rgb(np.stack([hue, length, np.clip(maps[..., 0], 0, 1)], axis=-1))

@@ -14,11 +14,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from helpers.architecture import HEADS
 from helpers.evaluation.masks import iou
 from helpers.figures.common import plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
-from helpers.targets.maps import foreground_of
+from helpers.targets import get_target
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
@@ -65,7 +64,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
 def _place_boxes(settings: Settings) -> dict[str, Box]:
     """Return every block by name, from the image to the probability, the U's centre line at 0."""
     structure = settings.model_structure
-    size, target = structure.input_params, structure.output_params.target
+    size = structure.input_params
     encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
     n_down, n_up = len(encoder), len(decoder)
     pool = structure.encoder_params.max_pool_size
@@ -85,7 +84,7 @@ def _place_boxes(settings: Settings) -> dict[str, Box]:
 
     side = n_down * step + max(0.9, 0.8 * step)
     end = Box(side, 0, 0.07, TALLEST, END, 1, sizes[0])
-    end = end._replace(filters=sum(channels for _, channels, _ in HEADS[target]))
+    end = end._replace(filters=len(structure.target.channels))
     boxes = {"image": end._replace(x=-side, filters=size.channels)}
     for k, (name, _) in enumerate(encoder):
         boxes[name] = box(k - n_down, k, DOWN, filters[k], sizes[k])
@@ -306,12 +305,14 @@ def plot_learned(
     ----------
     inputs : (n, H, W, 1 or 3) float array
     maps_true, maps_pred : (n, H, W, n_channels) float arrays
-        Maps of `target`, one of `helpers.data.maps.CHANNELS`. A pixel is predicted as nucleus
+        Maps of `target`, one of `helpers.targets.TARGETS`. A pixel is predicted as nucleus
         from .5 on.
     """
     n = len(inputs)
     figure, axes = plt.subplots(4, n, figsize=(1.75 * n + 0.5, 7.4), squeeze=False)
-    masks_true, masks_pred = (foreground_of(maps, target) >= 0.5 for maps in (maps_true, maps_pred))
+    masks_true, masks_pred = (
+        get_target(target).foreground(maps) >= 0.5 for maps in (maps_true, maps_pred)
+    )
     for item, column in enumerate(axes.T):
         image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
         plot_image(image, ax=column[0])

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.architecture import HEADS
 from helpers.settings import Settings, parse_settings
 
 FLOP_PER_MULTIPLY_ADD = 2
@@ -53,7 +52,7 @@ def list_layers(settings: Settings) -> list[Layer]:
         if block.concatenate_layer is not None:
             _add_skip(layers, name, last_of[block.concatenate_layer])
         _add_block(layers, name, block, structure.decoder_params.general_conv_params)
-    _add_heads(layers, HEADS[structure.output_params.target])
+    _add_heads(layers, structure.target.heads)
     return layers
 
 

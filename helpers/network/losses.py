@@ -1,12 +1,12 @@
 """The loss and the metrics that a settings file may choose for training.
 
-A loss of that name judges the mask. Targets of several maps (`helpers.targets.maps`) add what their
+A loss of that name judges the mask. Targets of several maps (`helpers.targets`) add what their
 further channels need.
 """
 
 import keras
 
-from helpers.targets.maps import foreground_of
+from helpers.targets import get_target
 
 
 @keras.saving.register_keras_serializable(package="helpers")
@@ -38,18 +38,17 @@ LOSSES = {
 class MapsLoss(keras.losses.Loss):
     """The loss of the mask, plus what the maps of a target add to it.
 
-    "boundary": the mean of the mask's loss over the three classes, each against the other two.
-    "distance" and "flow": the loss of the first channel, plus the mean squared error of the others
-    over the pixels of true nuclei (what they say in the background is never asked), summed over
-    channels.
+    Where the channels are classes ("boundary"): the mean of the mask's loss over the classes, each
+    against the others. Otherwise ("distance", "flow"): the loss of the first channel, plus the mean
+    squared error of the others over the pixels of true nuclei, summed over channels; what they say
+    in the background does not count.
 
     Parameters
     ----------
     loss : str
         One of `LOSSES`.
     target : str
-        "boundary", "distance" or "flow"; both tensors are (batch, height, width, n_channels) maps
-        of it.
+        A target of several maps; both tensors are (batch, height, width, n_channels) maps of it.
     """
 
     def __init__(self, loss: str, target: str, name: str = "maps_loss", **options):
@@ -60,12 +59,13 @@ class MapsLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         """Return one value for the batch."""
         y_true = keras.ops.cast(y_true, y_pred.dtype)
-        if self.target == "boundary":
-            channels = range(y_pred.shape[-1])
-            judged = [
-                self.mask_loss(y_true[..., c : c + 1], y_pred[..., c : c + 1]) for c in channels
+        if get_target(self.target).is_classes:
+            n_classes = y_pred.shape[-1]
+            losses = [
+                self.mask_loss(y_true[..., c : c + 1], y_pred[..., c : c + 1])
+                for c in range(n_classes)
             ]
-            return sum(judged) / len(judged)
+            return sum(losses) / n_classes
         nuclei = y_true[..., :1]
         errors = nuclei * keras.ops.square(y_true[..., 1:] - y_pred[..., 1:])
         n_pixels = keras.ops.maximum(keras.ops.sum(nuclei), 1)
@@ -78,7 +78,7 @@ class MapsLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="helpers")
 class ForegroundIoU(keras.metrics.BinaryIoU):
-    """IoU of the foreground that the maps of a target speak of, thresholded at .5."""
+    """IoU of the foreground in the maps of a target, thresholded at .5."""
 
     def __init__(self, target: str, name: str = "iou", dtype=None):
         super().__init__(target_class_ids=[1], threshold=0.5, name=name, dtype=dtype)
@@ -86,8 +86,10 @@ class ForegroundIoU(keras.metrics.BinaryIoU):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add the pixels of a batch of (batch, height, width, n_channels) maps."""
-        masks = [foreground_of(maps, self.target) for maps in (y_true, y_pred)]
-        return super().update_state(*masks, sample_weight=sample_weight)
+        foreground = get_target(self.target).foreground
+        return super().update_state(
+            foreground(y_true), foreground(y_pred), sample_weight=sample_weight
+        )
 
     def get_config(self):
         """Return what rebuilds the metric."""
@@ -96,11 +98,11 @@ class ForegroundIoU(keras.metrics.BinaryIoU):
 
 def build_loss(name: str, target: str = "foreground") -> keras.losses.Loss:
     """Return the loss of that name for that target; `helpers.settings` has refused other names."""
-    return LOSSES[name]() if target in ("foreground", "interior") else MapsLoss(name, target)
+    return LOSSES[name]() if get_target(target).is_mask else MapsLoss(name, target)
 
 
 def build_metrics(target: str = "foreground") -> list[keras.metrics.Metric]:
     """Return what is watched besides the loss: IoU of the foreground, thresholded at .5."""
-    if target in ("foreground", "interior"):
+    if get_target(target).is_mask:
         return [keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")]
     return [ForegroundIoU(target)]

@@ -17,8 +17,8 @@ from helpers.network.intensities import network_input
 from helpers.network.saving import load_model, read_settings
 from helpers.network.unet import build_unet
 from helpers.settings import Settings
-from helpers.targets.decoding import maps_to_labels, remove_small
-from helpers.targets.maps import CHANNELS, flip_maps, foreground_of
+from helpers.targets import Target
+from helpers.targets.base import remove_small
 
 # Images of many sizes mean as many traces, and TensorFlow warns of each from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
@@ -62,9 +62,9 @@ class Network:
         self.model.compile(jit_compile=False)
 
     @property
-    def target(self) -> str:
-        """What the network answers: one of `helpers.data.maps.CHANNELS`."""
-        return self.settings.model_structure.output_params.target
+    def target(self) -> Target:
+        """What the network answers."""
+        return self.settings.model_structure.target
 
     def predict(self, image: NDArray) -> NDArray[np.float32]:
         """Return the probability of nucleus at every pixel.
@@ -84,7 +84,7 @@ class Network:
         ValueError
             If the image has another shape or type, or holds NaN.
         """
-        return foreground_of(self.predict_maps(image), self.target)
+        return self.target.foreground(self.predict_maps(image))
 
     def predict_maps(self, image: NDArray) -> NDArray[np.float32]:
         """Return all that the network answers for `image`, as `predict` takes it.
@@ -92,7 +92,7 @@ class Network:
         Returns
         -------
         (H, W, n_channels) float32 array
-            The maps of the network's target; see `helpers.targets.maps`. The mean over `LOOKS` of
+            The maps of the network's target; see `helpers.targets`. The mean over `LOOKS` of
             the setting `test_time_augmentation`.
         """
         inputs = network_input(image, self.settings)
@@ -104,7 +104,7 @@ class Network:
         shape = inputs.shape[:2]
         scaled = rescale(inputs, tuple(round(px * look.scale) for px in shape))
         maps = self._predict_maps(flip(scaled, look.down, look.right))
-        return rescale(flip_maps(maps, self.target, look.down, look.right), shape)
+        return rescale(self.target.flip(maps, look.down, look.right), shape)
 
     def segment(self, image: NDArray, *, scale: float = 1.0) -> NDArray[np.int32]:
         """Return the label image of `image`, every nucleus by itself.
@@ -135,7 +135,7 @@ class Network:
         shape = image.shape[:2]
         scaled = rescale(image, tuple(max(1, round(px * scale)) for px in shape))
         maps = self.predict_maps(scaled)
-        labels = maps_to_labels(maps, self.target, self.settings.postprocessing)
+        labels = self.target.decode(maps, self.settings.postprocessing)
         return remove_small(rescale(labels, shape, order=0), 1)
 
     def _predict_maps(self, inputs: NDArray) -> NDArray[np.float32]:
@@ -148,7 +148,7 @@ class Network:
         return np.asarray(self.model.predict_on_batch(inputs[None]))[0]
 
     def _predict_tiles(self, inputs: NDArray) -> NDArray[np.float32]:
-        maps = np.empty((*inputs.shape[:2], len(CHANNELS[self.target])), np.float32)
+        maps = np.empty((*inputs.shape[:2], len(self.target.channels)), np.float32)
         multiple = self.settings.model_structure.size_multiple
         for rows, rows_halo in tiles(inputs.shape[0], multiple[0]):
             for columns, columns_halo in tiles(inputs.shape[1], multiple[1]):

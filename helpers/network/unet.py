@@ -7,7 +7,6 @@ two convolutions of a block and zero-padded convolutions, so that the mask has t
 import keras
 from keras import layers
 
-from helpers.architecture import HEADS
 from helpers.settings import Settings
 
 
@@ -30,7 +29,7 @@ def build_unet(
     -------
     keras.Model
         Takes (batch, height, width, channels) float32, gives (batch, height, width, n_channels)
-        float32 maps, as `helpers.targets.maps` describes them for the settings' target: for
+        float32 maps, as `helpers.targets` describes them for the settings' target: for
         "foreground" one channel, the probability of nucleus in 0..1. Layers are named by block and
         role, e.g. `encoder_block_1_conv_2`.
     """
@@ -46,14 +45,14 @@ def build_unet(
         x, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params, policy
     )
     x = _decode(x, skips, structure, policy)
-    return keras.Model(inputs, _answer(x, structure.output_params.target), name="unet")
+    return keras.Model(inputs, _answer(x, structure.target), name="unet")
 
 
 def _answer(x, target):
     """Return the maps, in float32 whatever the precision of the rest."""
     parts = [
         layers.Conv2D(n_channels, 1, activation=activation, dtype="float32", name=name)(x)
-        for name, n_channels, activation in HEADS[target]
+        for name, n_channels, activation in target.heads
     ]
     return parts[0] if len(parts) == 1 else layers.Concatenate(dtype="float32", name="maps")(parts)
 

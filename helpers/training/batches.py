@@ -19,7 +19,6 @@ from helpers.network.intensities import (
     to_channels,
 )
 from helpers.settings import Augmentation, Settings
-from helpers.targets.maps import flip_maps, labels_to_maps, transpose_maps
 
 ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along rows and columns: as is, left-right, up-down, both."""
@@ -177,12 +176,12 @@ class Batches(keras.utils.PyDataset):
         Maps come before padding: where an image ends, the network is taught what is true of the
         whole image (for one, the image's border is no rim).
         """
-        target = self.settings.model_structure.output_params.target
+        target = self.settings.model_structure.target
         size = self.settings.model_structure.input_params
-        background = labels_to_maps(np.zeros((1, 1), int), target)
-        maps = pad(labels_to_maps(labels, target) - background, size.height, size.width)
-        maps = flip_maps(maps + background, target, *ORIENTATIONS[view.orientation])
-        return transpose_maps(maps, target) if view.turned else maps
+        background = target.encode(np.zeros((1, 1), int))
+        maps = pad(target.encode(labels) - background, size.height, size.width)
+        maps = target.flip(maps + background, *ORIENTATIONS[view.orientation])
+        return target.transpose(maps) if view.turned else maps
 
     def _measure_range(self, index: int) -> IntensityRange:
         return measure_range(self.images[index], self.settings)

@@ -1,0 +1,165 @@
+"""The shape of a target: from labels to maps, which a network learns, and from maps to labels.
+
+Nothing here knows of Keras or of settings, and SciPy and scikit-image load when they are first
+needed: settings take the names of the targets from this package.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import segmentation
+
+
+class Head(NamedTuple):
+    """One of the network's last layers: a 1 × 1 convolution."""
+
+    name: str
+    n_channels: int
+    activation: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to say pixel by pixel where the nuclei are.
+
+    A subclass says in `make_channels` what a label image becomes, and in `separate` how nuclei are
+    made of it again.
+
+    Parameters
+    ----------
+    name : str
+        As settings files call it.
+    meaning : str
+        What the maps say of a pixel, in a reader's words.
+    channels : tuple of str
+        What each channel of the maps means.
+    heads : tuple of Head
+        The layers that answer the channels, in their order.
+    caption : str, optional
+        What a figure of the maps (`paint`) is called, where the name alone does not explain it.
+    """
+
+    name: str
+    meaning: str
+    channels: tuple[str, ...]
+    heads: tuple[Head, ...]
+    caption: str = ""
+
+    is_seeded = False
+    """Whether nuclei grow from seeds: only then `seed_threshold` matters."""
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the maps are one probability, and nothing else."""
+        return len(self.channels) == 1
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether the channels are classes that exclude each other."""
+        return self.heads[0].activation == "softmax"
+
+    def encode(self, labels: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Return the maps that a network should answer, (H, W, n_channels) float32.
+
+        Parameters
+        ----------
+        labels : (H, W) integer array
+            Label image, 0 = background.
+
+        Raises
+        ------
+        ValueError
+            If `labels` is no label image.
+        """
+        labels = np.asarray(labels)
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise ValueError(
+                "a label image must be a 2-D array of integers, "
+                f"received shape {labels.shape} of {labels.dtype}"
+            )
+        return np.stack(self.make_channels(labels), axis=-1).astype(np.float32)
+
+    def decode(self, maps: NDArray[np.floating], choices: Any) -> NDArray[np.int32]:
+        """Return the label image of one image's maps: 0 = background, nuclei from 1 to N.
+
+        Parameters
+        ----------
+        maps : (H, W, n_channels) float array
+            As a network answers, or `encode` makes.
+        choices : helpers.settings.Postprocessing
+            The thresholds, and which nuclei are dropped.
+        """
+        probabilities = self.foreground(maps)
+        labels = self.separate(maps, probabilities >= choices.threshold, choices)
+        sure = remove_doubtful(labels, probabilities, choices.min_confidence)
+        return remove_small(sure, choices.min_area_px)
+
+    def make_channels(self, labels: NDArray[np.integer]) -> Sequence[NDArray]:
+        """Return the channels of the maps, each (H, W)."""
+        raise NotImplementedError
+
+    def separate(
+        self, maps: NDArray[np.floating], mask: NDArray[np.bool_], choices: Any
+    ) -> NDArray[np.integer]:
+        """Return a label image of the nuclei in `mask`, any numbers."""
+        raise NotImplementedError
+
+    def foreground(self, maps):
+        """Return the probability of nucleus, (..., H, W).
+
+        `maps` is a NumPy array or a tensor of any Keras backend, (..., H, W, n_channels).
+        """
+        return maps[..., 0]
+
+    def true_mask(self, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return the mask, (H, W) bool, that the probability of nucleus is compared with."""
+        return labels > 0
+
+    def flip(self, maps: NDArray[np.floating], down: int, right: int) -> NDArray[np.floating]:
+        """Return the maps of an image as those of its mirror image.
+
+        `down` and `right` are the steps along rows and columns: -1 mirrors, 1 does not.
+        """
+        return maps[::down, ::right]
+
+    def transpose(self, maps: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return the maps of an image as those of its transpose."""
+        return maps.swapaxes(0, 1)
+
+    def paint(self, maps: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return what a figure shows of the maps: (H, W) or (H, W, 3), 0 to 1."""
+        return maps[..., -1]
+
+
+def remove_doubtful(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], min_confidence: float
+) -> NDArray[np.integer]:
+    """Return `labels` without nuclei whose mean probability, 0 to 1, is below `min_confidence`.
+
+    Background that was taken for a nucleus is rarely far above the threshold; a small nucleus
+    mostly is, so this spares it where `remove_small` would not.
+
+    Examples
+    --------
+    >>> remove_doubtful(np.array([[0, 1, 1, 2]]), np.array([[0.1, 0.9, 0.7, 0.6]]), 0.75)
+    array([[0, 1, 1, 0]])
+    """
+    areas = np.maximum(np.bincount(labels.ravel()), 1)
+    means = np.bincount(labels.ravel(), probabilities.ravel()) / areas
+    return np.where(means[labels] >= min_confidence, labels, 0)
+
+
+def remove_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:
+    """Return `labels` without nuclei of fewer than `min_area_px` pixels, renumbered from 1.
+
+    Examples
+    --------
+    >>> remove_small(np.array([[0, 3, 3, 7]]), 2)
+    array([[0, 1, 1, 0]], dtype=int32)
+    """
+    areas = np.bincount(labels.ravel())
+    large = np.where(areas[labels] >= min_area_px, labels, 0)
+    return segmentation.relabel_sequential(large)[0].astype(np.int32)
