@@ -150,7 +150,7 @@ def test_the_reference_network_comes_along_with_what_is_known_of_it():
     run = RunFolder(REFERENCE)
     assert run.require("network.keras").stat().st_size < 20e6
     trained = load_network(run.path)
-    assert trained.target.name == "flow"
+    assert trained.target == "flow"
     assert trained.known_px != KNOWN_DIAMETERS_PX, "metrics.csv is missing"
     image, labels = draw_image("small_fluorescent", np.random.Generator(np.random.PCG64(7)))
     assert trained.familiarity.distance(image) < 2

@@ -202,7 +202,7 @@ def evaluate(
         of range.
     """
     about = _check(data, known, threshold)
-    target = network.settings.model_structure.target
+    target = get_target(network.settings.model_structure.output_params.target)
     rows, pooled = [], 0
     for index, (name, probabilities) in enumerate(predict_each(network, data)):
         labels = data.labels[index]

@@ -59,7 +59,7 @@ class TrainedNetwork:
     @property
     def target(self) -> str:
         """What it answers, such as "flow"."""
-        return self.predictor.target
+        return self.predictor.target.name
 
     def segment(self, image: NDArray, **options) -> NDArray:
         """Return the labels of an image, (H, W) int32: 0 = background, nuclei from 1 to N.
