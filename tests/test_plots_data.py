@@ -6,8 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from helpers.analysis.modality import MODALITIES, find_modalities
 from helpers.figures import data as plots
@@ -27,55 +25,60 @@ def draw(result):
     return result
 
 
+def test_modalities_have_one_order_whatever_the_images_order():
+    assert plots.present([MODALITIES[4], MODALITIES[1], MODALITIES[4]]) == [
+        MODALITIES[1],
+        MODALITIES[4],
+    ]
+
+
+def test_pairs_show_an_image_above_its_labels_where_there_are_any():
+    labels = np.kron([[0, 1], [2, 0]], np.ones((24, 32), int))
+    figure = plots.plot_pairs(IMAGES, [labels, None, 0 * labels], list("abc"))
+    drawn = [[len(ax.images) for ax in figure.axes[row : row + 3]] for row in (0, 3)]
+    assert drawn == [[1, 1, 1], [1, 0, 1]]
+    assert [ax.get_title() for ax in figure.axes[3:]] == ["2 nuclei", "", "0 nuclei"]
+    plots.plot_pairs([], [], [])
+
+
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_ranges_of_any_number_of_images(n):
+def test_ranges_of_any_number_of_images_leave_out_those_without_a_median(n):
     table = pd.DataFrame({"low": range(n), "mid": range(1, n + 1), "high": range(2, n + 2)})
-    ax = draw(plots.plot_ranges(table, "low", "mid", "high", "level", plt.figure().gca()))
-    assert isinstance(ax, Axes) and f"n = {n}" in ax.get_xlabel()
-
-
-def test_ranges_leave_out_images_without_a_median():
-    table = pd.DataFrame({"low": [1, np.nan], "mid": [2, np.nan], "high": [3, np.nan]})
-    assert "n = 1" in plots.plot_ranges(table, "low", "mid", "high", "px").get_xlabel()
+    table = pd.concat([table, pd.DataFrame({"low": [np.nan]})])
+    assert f"n = {n}" in draw(plots.plot_ranges(table, "low", "mid", "high", "level")).get_xlabel()
 
 
 @pytest.mark.parametrize("counts", [[], [0], [1], [3, 40, 375]])
-def test_counts(counts):
-    assert isinstance(draw(plots.plot_counts(counts, plt.figure().gca())), Axes)
+def test_counts_of_any_number_of_nuclei(counts):
+    draw(plots.plot_counts(counts))
 
 
 @pytest.mark.parametrize("places", [{0: (0, 0)}, {0: (0, 0), 2: (1, 0)}])
-def test_field(places):
-    assert isinstance(plots.plot_field(IMAGES, places), Figure)
+def test_a_field_is_drawn_apart_and_whole(places):
+    apart, whole = (ax.images[0].get_array() for ax in plots.plot_field(IMAGES, places).axes)
+    assert whole.shape == (48 * len(places), 64)
+    assert apart.shape == whole.shape if len(places) == 1 else apart.shape[0] > whole.shape[0]
 
 
-def test_leaks_with_one_seed():
-    leaks = pd.DataFrame({"split": ["random", "grouped"], "seed": [0, 0], "leaking": [0.5, 0.0]})
-    texts = [text.get_text().strip() for text in draw(plots.plot_leaks(leaks)).texts]
-    assert texts == ["50%", "0%"]
+def test_leaks_say_their_means():
+    leaks = pd.DataFrame({"random": [0.5, 0.7], "grouped": [0.0, 0.0]})
+    ax = draw(plots.plot_leaks(leaks))
+    assert [text.get_text().strip() for text in ax.texts] == ["60%", "0%"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["random", "grouped"]
 
 
-def test_kinds_and_their_measures():
+def test_modalities_and_their_measures_are_drawn_even_where_there_is_none():
     table = find_modalities(IMAGES)
-    assert isinstance(plots.plot_modalities(IMAGES, table["modality"]), Figure)
-    assert isinstance(
-        draw(plots.plot_measures(table, "ground", "colour", plt.figure().gca())), Axes
-    )
-    empty = plots.plot_measures(table[:0], "nucleus_radius_px", "redness", plt.figure().gca())
+    plots.plot_modalities(IMAGES, table["modality"])
+    draw(plots.plot_measures(table, "ground", "colour"))
+    empty = draw(plots.plot_measures(table[:0], "nucleus_radius_px", "redness"))
     assert "n = 0" in empty.get_title()
 
 
-def test_mistakes_are_shown_where_the_truth_is_known():
-    found = pd.Series([MODALITIES[0], MODALITIES[2], MODALITIES[0]])
-    known = pd.Series([MODALITIES[0], MODALITIES[3], None])
-    figure = plots.plot_mistakes(IMAGES, found, known)
-    assert len(figure.axes) == 1 and "pink-and-purple" in figure.axes[0].get_title()
-    assert plots.plot_mistakes(IMAGES, found, found) is None
-
-
-def test_shares_and_values_by_kind():
-    shares = pd.DataFrame({"images": [0.9, 0.1], "nuclei": [0.5, 0.5]}, index=MODALITIES[:2])
-    assert isinstance(draw(plots.plot_shares(shares)), Axes)
+def test_shares_and_values_by_modality():
+    shares = pd.DataFrame({"images": [0.97, 0.03], "nuclei": [0.5, 0.5]}, index=MODALITIES[:2])
+    texts = [text.get_text() for text in draw(plots.plot_shares(shares)).texts]
+    assert texts == ["97%", "50%", "", "50%"]
     table = pd.DataFrame({"modality": [MODALITIES[0], MODALITIES[4]], "contrast": [0.5, np.nan]})
-    ax = draw(plots.plot_by_modality(table, "contrast", "contrast", plt.figure().gca(), zero=True))
+    ax = draw(plots.plot_by_modality(table, "contrast", "contrast", zero=True))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["small fluorescent (1)"]

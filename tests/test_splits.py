@@ -3,7 +3,15 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from helpers.analysis.fields import CHANCE, find_copies, find_groups, find_seams, match_pixels
+from helpers.analysis.fields import (
+    CHANCE,
+    choose_field,
+    find_copies,
+    find_groups,
+    find_seams,
+    match_pixels,
+    place_tiles,
+)
 from helpers.analysis.splits import (
     SPLIT_NAMES,
     keep_back,
@@ -11,6 +19,7 @@ from helpers.analysis.splits import (
     split_by_group,
 )
 from helpers.data.data_set import read_data_set
+from helpers.figures.data import assemble_field
 
 
 def field_of_view(seed, shape=(192, 192), dtype=np.uint8):
@@ -116,6 +125,40 @@ def test_an_image_with_equal_edges_is_not_yet_a_copy():
     assert find_copies([image, changed]).empty
 
 
+# Fields put together ----------------------------------------------------------------------
+
+
+SEAMS = pd.DataFrame(
+    {
+        "i": [0, 0, 1, 2, 4],
+        "j": [1, 2, 3, 3, 5],
+        "side": ["right", "below", "below", "right", "right"],
+        "significance": [9.0, 8.0, 7.0, 6.0, 5.0],
+    }
+)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_tiles_find_their_places_from_anywhere(start):
+    assert place_tiles(SEAMS, start) == {0: (0, 0), 1: (0, 1), 2: (1, 0), 3: (1, 1)}
+
+
+def test_a_contradicting_seam_is_passed_over():
+    false = pd.DataFrame({"i": [0, 0], "j": [1, 2], "side": ["right", "right"]})
+    assert place_tiles(false, 0) == {0: (0, 0), 1: (0, 1)}
+
+
+def test_the_best_proven_field_is_chosen_and_put_together():
+    groups = np.array([0, 0, 0, 0, 1, 1, 2])
+    assert choose_field(SEAMS, groups) == 0
+    assert choose_field(SEAMS[:0], groups) is None
+    field = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    tiles = [field[:3, :5], field[:3, 5:], field[3:, :5], field[3:, 5:]]
+    whole = assemble_field(tiles, place_tiles(SEAMS, 0))
+    np.testing.assert_allclose(whole * 255, field)
+    assert assemble_field(tiles, place_tiles(SEAMS, 0), gap_px=2).shape == (8, 10)
+
+
 # Splits -------------------------------------------------------------------------------------
 
 
@@ -154,7 +197,7 @@ def test_a_tiny_ratio_still_gives_a_group():
     assert set(split) == set(SPLIT_NAMES)
 
 
-def test_every_kind_that_can_is_on_every_side():
+def test_every_modality_that_can_is_on_every_side():
     groups = np.arange(13)
     strata = ["one"] + ["two"] * 2 + ["three"] * 3 + ["many"] * 7
     split = split_by_group(groups, test_ratio=0.1, validation_ratio=0.1, seed=0, strata=strata)
@@ -164,14 +207,14 @@ def test_every_kind_that_can_is_on_every_side():
     assert sides["three"] == sides["many"] == set(SPLIT_NAMES)
 
 
-def test_groups_of_single_kinds_still_fill_a_side():
+def test_groups_of_single_modalities_still_fill_a_side():
     split = split_by_group(
         np.arange(3), test_ratio=0.3, validation_ratio=0.3, seed=0, strata=["a", "b", "c"]
     )
     assert sorted(split) == ["test", "train", "validation"]
 
 
-def test_a_mixed_group_counts_as_its_most_common_kind():
+def test_a_mixed_group_counts_as_its_most_common_modality():
     groups = np.array([0, 0, 0, 1, 2, 3])
     strata = ["a", "a", "b", "a", "b", "b"]
     split = split_by_group(groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata)
@@ -326,7 +369,7 @@ def test_a_group_that_is_tested_in_part_and_trained_in_part_is_refused():
         split_by_group([4, 4, 5], settled=["test", "left out"], **ratios)
 
 
-def test_a_kind_kept_for_the_test_is_so_beside_a_test_set():
+def test_a_modality_kept_for_the_test_is_so_beside_a_test_set():
     groups, strata = np.arange(9), np.repeat(["a", "b", "c"], 3)
     settled = keep_back(groups, list("ABCDEFGHI"), tested=groups == 0)
     split = split_by_group(
@@ -413,7 +456,7 @@ def test_stardists_test_images_have_no_published_sibling_in_training(
     assert not set(real_groups[tested]) & set(real_groups[learnt_from])
 
 
-def test_a_kind_can_be_kept_for_the_test_alone():
+def test_a_modality_can_be_kept_for_the_test_alone():
     groups, strata = np.repeat(np.arange(12), 3), np.repeat(["a", "b", "c"], 12)
     ratios = {"test_ratio": 0.2, "validation_ratio": 0.2, "seed": 3}
     plain = split_by_group(groups, strata=strata, **ratios)
@@ -427,7 +470,7 @@ def test_a_kind_can_be_kept_for_the_test_alone():
     ("test_modalities", "message"),
     [(["d"], "'d', but no image is one; there are: a, b"), (["a", "b"], "every modality")],
 )
-def test_a_kind_that_cannot_be_kept_for_the_test_is_refused(test_modalities, message):
+def test_a_modality_that_cannot_be_kept_for_the_test_is_refused(test_modalities, message):
     groups, strata = np.arange(6), list("aaabbb")
     with pytest.raises(ValueError, match=message):
         split_by_group(

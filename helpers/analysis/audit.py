@@ -1,37 +1,28 @@
-"""The audit of a set of images by modality: `python -m helpers.analysis.audit FOLDER_OR_ZIP`.
+"""Audit a set of images: how unequal its modalities are, and which of them will fail."""
 
-Before training: which modalities are there, how unequal are they, and what is to be done about
-it? Before predicting, with `--familiarity`: which images are unlike those that were trained on?
-"""
-
-import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import circmean
+from skimage.color import rgb2hsv
 
 from helpers.analysis.describe import measure_nuclei, summarise_nuclei
 from helpers.analysis.fields import find_groups
 from helpers.analysis.modality import (
+    COLOURED,
     MODALITIES,
     display_name,
     find_modalities,
+    full_scale,
     guess_nuclei,
     measure_contrast,
-    measure_hue,
 )
-from helpers.analysis.out_of_distribution import read_familiarity
-from helpers.data.data_set import SAMPLE, read_data_set
-from helpers.data.layout import LAYOUTS, is_hidden
-from helpers.data.reading import read_any_image
-from helpers.run_folder import resolve
 
+FAILS_BELOW = 0.5
+"""IoU below which a mask fails: of all that is nucleus or is called so, half is wrong."""
 RARE = 10  # times as many images of the most frequent modality make another modality rare
 WIDE = 3.0  # times the diameter of the smallest modality of nuclei make another modality large
-SUFFIXES = (".png", ".tif", ".tiff")
 
 
 def audit_images(
@@ -74,7 +65,7 @@ def audit_images(
     table["nuclei"] = nuclei["n"].where([mask is not None for mask in labels])
     guesses = [guess_nuclei(image) for image in images]
     table["contrast_guess"] = measure_contrast(images, guesses)["contrast"]
-    table["hue"] = [measure_hue(image) for image in images]
+    table["hue"] = [_measure_hue(image) for image in images]
     table["modality"] = np.asarray(
         find_modalities(images)["modality"] if modalities is None else modalities
     )
@@ -88,9 +79,15 @@ def audit_images(
     result[["contrast", "contrast_guess"]] = by_modality[["contrast", "contrast_guess"]].median()
     hues = {modality: hue.dropna() for modality, hue in by_modality["hue"]}
     result["hue"] = [circmean(hues[k], high=360) if len(hues[k]) else np.nan for k in result.index]
-    return result.reindex(
-        [modality for modality in MODALITIES if modality in result.index]
-    ).rename_axis("modality")
+    order = [modality for modality in MODALITIES if modality in result.index]
+    return result.reindex(order).rename_axis("modality")
+
+
+def _measure_hue(image: np.ndarray) -> float:
+    """Return the hue of an image's mean colour in degrees (0 red, 240 blue); NaN for a gray one."""
+    if image.ndim == 2 or np.ptp(image, axis=2).mean() / full_scale(image) <= COLOURED:
+        return np.nan
+    return float(360 * rgb2hsv(image.mean(axis=(0, 1)) / full_scale(image))[0])
 
 
 def list_warnings(audit: pd.DataFrame) -> list[str]:
@@ -133,69 +130,6 @@ def list_warnings(audit: pd.DataFrame) -> list[str]:
             "with the receptive field (notebook 03)."
         )
     return found
-
-
-def read_folder(location: str) -> tuple[list[str], Sequence[np.ndarray], Sequence | None]:
-    """Return names, images and label images of a data set, or of a plain folder of image files.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such folder or archive, no image in it, or one that cannot be read.
-    """
-    path = Path(location) if location == SAMPLE else resolve(location)
-    files = sorted(path.iterdir()) if path.is_dir() else []
-    files = [f for f in files if f.suffix.lower() in SUFFIXES and not is_hidden(f.name)]
-    if not files:
-        try:
-            data = read_data_set(location, faults="skip")
-        except (FileNotFoundError, ValueError) as reason:
-            hint = "Give a folder of PNG or TIFF files, or a layout of data/README.md"
-            raise type(reason)(str(reason).replace(LAYOUTS, hint)) from None
-        return data.ids, data.images, data.labels
-    images = []
-    for file in files:
-        try:
-            images.append(read_any_image(file.read_bytes(), min_side_px=1).pixels)
-        except Exception as reason:  # decoders raise many types for a damaged file
-            raise ValueError(f"{str(file)!r} is unreadable ({reason}); mend or remove it") from None
-    return [file.name for file in files], images, None
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the audit that the command line asks for; return 0, or 1 after a message."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.analysis.audit", description=__doc__.partition(":")[0] + "."
-    )
-    parser.add_argument("location", help='a folder, a zip archive, or "sample"')
-    parser.add_argument(
-        "--familiarity", help="a run's out_of_distribution.json: name unfamiliar images"
-    )
-    chosen = parser.parse_args(arguments)
-    try:
-        known = read_familiarity(resolve(chosen.familiarity)) if chosen.familiarity else None
-        names, images, labels = read_folder(chosen.location)
-    except (OSError, ValueError) as reason:
-        print(reason, file=sys.stderr)
-        return 1
-    audit = audit_images(images, labels)
-    print(audit.dropna(axis=1, how="all").round(2).to_string())
-    for warning in list_warnings(audit):
-        print(f"- {warning}")
-    if known is not None:
-        warnings = [known.warn(image) for image in images]
-        print(f"unfamiliar: {len(images) - warnings.count(None)} of {len(images)} images")
-        for name, warning in zip(names, warnings, strict=True):
-            if warning:
-                print(f"- {name}: {warning}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
-
-FAILS_BELOW = 0.5
-"""IoU below which a mask fails: of all that is nucleus or is called so, half is wrong."""
 
 
 def predict_failures(

@@ -1,6 +1,6 @@
-"""What a data set holds, counted, and compared with what its description says.
+"""Count what a data set holds, and compare it with what its description says.
 
-Counting comes before looking: a total that differs from the published one means that something
+Counting comes before measuring: a total that differs from the published one means that something
 was lost, or that this is another edition of the data.
 """
 
@@ -14,68 +14,36 @@ from helpers.data.data_set import DataSet
 from helpers.data.sample import sample_truth
 
 BOWL_EDITIONS = {
-    "community-corrected": {
+    "BBBC038 stage1_train, community-corrected": {
         "images": 664,
         "nuclei": 28_986,
-        "images of one channel in three": 557,
         "coloured images": 107,
         "image sizes": 9,
     },
-    "official archive": {"images": 670},
+    "BBBC038 stage1_train, official archive": {"images": 670},
 }
-"""Published totals of BBBC038's stage1_train, for each edition that is in use.
-
-The official archive is described at https://bbbc.broadinstitute.org/BBBC038.
-"""
+"""Published totals of each edition in use; https://bbbc.broadinstitute.org/BBBC038."""
 
 NO_DESCRIPTION = "no description known"
 _BOWL_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def check_totals(data: DataSet) -> pd.DataFrame:
-    """Return one row a total: what is counted, `described`, `found` and `agrees` (yes or no).
+    """Return one row a total: what is `described`, what is `found`, and whether it `agrees`.
 
     Which description holds is read from the ids, never from the counts that are checked: the
     Bowl names its images by 64 hexadecimal digits, the embedded sample by its modalities. Of the
     Bowl's editions the one with the nearest number of images is taken. Only images with masks
     count. Other data have no description here; their counts are reported all the same.
     """
-    labelled = data.labelled
-    ids = labelled.ids
-    if ids and all(_BOWL_ID.fullmatch(name) for name in ids):
-        return _check_bowl(labelled)
-    if ids and all(name.startswith("sample_") for name in ids):
-        return _check_sample(labelled)
-    found = {"images": len(labelled), "nuclei": int(labelled.table["n_nuclei"].sum())}
-    return _compare(found, {}, NO_DESCRIPTION)
-
-
-def _check_bowl(data: DataSet) -> pd.DataFrame:
-    coloured = sum(image.ndim == 3 for image in data.images)
+    data = data.labelled
     found = {
         "images": len(data),
         "nuclei": int(data.table["n_nuclei"].sum()),
-        "images of one channel in three": len(data) - coloured,
-        "coloured images": coloured,
-        "image sizes": data.table[["height", "width"]].drop_duplicates().shape[0],
+        "coloured images": sum(image.ndim == 3 for image in data.images),
+        "image sizes": len(data.table[["height", "width"]].drop_duplicates()),
     }
-    edition = min(BOWL_EDITIONS, key=lambda name: abs(BOWL_EDITIONS[name]["images"] - len(data)))
-    return _compare(found, BOWL_EDITIONS[edition], f"BBBC038 stage1_train, {edition}")
-
-
-def _check_sample(data: DataSet) -> pd.DataFrame:
-    truth = sample_truth()
-    both = data.table.merge(truth, on="id", suffixes=("", "_said"))
-    described = {"images": len(truth)}
-    found = {"images": len(data), "nuclei": int(data.table["n_nuclei"].sum())}
-    for name in ("height", "width", "channels"):
-        described[f"images with the {name} described"] = len(truth)
-        found[f"images with the {name} described"] = int((both[name] == both[f"{name}_said"]).sum())
-    return _compare(found, described, "embedded sample")
-
-
-def _compare(found: dict[str, int], described: dict[str, int], source: str) -> pd.DataFrame:
-    """Return the counts beside the description; `source` names it, as the index's name."""
+    source, described = _find_description(data)
     rows = [
         {
             "described": described.get(name, "unknown"),
@@ -87,39 +55,19 @@ def _compare(found: dict[str, int], described: dict[str, int], source: str) -> p
     return pd.DataFrame(rows, index=pd.Index(found, name=source))
 
 
-def count_sizes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the number of images of each size, channel count and dtype, most frequent first.
-
-    Parameters
-    ----------
-    table : DataFrame
-        `DataSet.table`; height and width in pixels, channels as stored in the file.
-    """
-    columns = ["height", "width", "channels", "dtype"]
-    counts = table.groupby(columns).size().rename("images").reset_index()
-    ascending = [False, True, True, True, True]
-    return counts.sort_values(["images", *columns], ascending=ascending, ignore_index=True)
-
-
-def measure_intensities(images: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Return one row an image: its `darkest`, `median` and `brightest` level.
-
-    Parameters
-    ----------
-    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        Colour is averaged over the channels.
-
-    Returns
-    -------
-    DataFrame
-        Float64 levels in the file's own unit, 0 to 255 or 0 to 65535. Darkest and brightest are
-        the .5 % and 99.5 % percentiles, so that one dead or hot pixel does not count.
-    """
-    rows = []
-    for image in images:
-        gray = image if image.ndim == 2 else image.mean(axis=2)
-        rows.append(np.percentile(gray, (0.5, 50, 99.5)))
-    return pd.DataFrame(rows, columns=["darkest", "median", "brightest"], dtype=float)
+def _find_description(data: DataSet) -> tuple[str, dict[str, int]]:
+    """Return the name of a description and the totals that it gives."""
+    if len(data) and all(_BOWL_ID.fullmatch(name) for name in data.ids):
+        distance = {k: abs(totals["images"] - len(data)) for k, totals in BOWL_EDITIONS.items()}
+        edition = min(distance, key=distance.get)
+        return edition, BOWL_EDITIONS[edition]
+    if len(data) and all(name.startswith("sample_") for name in data.ids):
+        truth = sample_truth()
+        coloured = truth["modality"].str.contains("purple").sum()
+        sizes = len(truth[["height", "width"]].drop_duplicates())
+        totals = {"images": len(truth), "coloured images": int(coloured), "image sizes": sizes}
+        return "embedded sample", totals
+    return NO_DESCRIPTION, {}
 
 
 def measure_nuclei(labels: Sequence[np.ndarray | None]) -> pd.DataFrame:

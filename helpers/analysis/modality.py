@@ -1,4 +1,4 @@
-"""Find what modality one has, from its pixels alone.
+"""Find the modality of an image from its pixels alone.
 
 The Data Science Bowl 2018 set mixes five modalities [1]_. Three questions tell them apart: is
 the ground dark or bright, is the image coloured and by which stain, and how large are the nuclei.
@@ -12,20 +12,13 @@ References
    Science Bowl. Nature Methods 16, 1247-1253. doi:10.1038/s41592-019-0612-7
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from skimage.color import rgb2hsv
 from skimage.filters import threshold_otsu
-
-from helpers.data.data_set import DataSet
-from helpers.data.sample import sample_truth
-from helpers.run_folder import resolve
 
 MODALITIES = (
     "small_fluorescent",
@@ -86,7 +79,7 @@ _HALVED_FROM_PX = 500  # shorter side from which every second pixel is enough, a
 
 
 class Measures(NamedTuple):
-    """What is measured in an image; intensities as shares of full scale, 0 to 1."""
+    """What is measured in an image; intensities are shares of full scale, 0 to 1."""
 
     ground: float
     colour: float
@@ -118,20 +111,8 @@ def find_modalities(images: Iterable[np.ndarray]) -> pd.DataFrame:
     return table.assign(modality=[classify(measured) for measured in measures])
 
 
-def tabulate_rules() -> pd.DataFrame:
-    """Return the rule that `classify` follows, one row a question, with the limits in force."""
-    large = f"{LARGE_RADIUS_PX:g} px and {LARGE_RADIUS_SHARE:g} of the field's side"
-    rows = [
-        ("all", "ground", f"{BRIGHT_GROUND:.2f}", "fluorescence", "tissue"),
-        ("fluorescence", "nucleus radius", large, "small fluorescent", "large fluorescent"),
-        ("tissue", "colour", f"{COLOURED:g}", "grayscale tissue", "stained tissue"),
-        ("stained tissue", "redness", f"{EOSIN:g}", "purple tissue", "pink-and-purple tissue"),
-    ]
-    return pd.DataFrame(rows, columns=["among", "measure", "limit", "below", "above"])
-
-
 def classify(measures: Measures) -> str:
-    """Name the modality, one of `MODALITIES`, that an image's measures belong to.
+    """Return the modality, one of `MODALITIES`, that an image's measures belong to.
 
     A rule of thumb, not a diagnosis: every image gets one of the five names, even a constant one.
     """
@@ -296,104 +277,3 @@ def guess_nuclei(image: np.ndarray) -> np.ndarray:
     gray = image if image.ndim == 2 else image.mean(axis=2).astype(image.dtype)
     bright = gray > threshold_otsu(gray)
     return bright if bright.mean() <= 0.5 else ~bright
-
-
-def measure_hue(image: np.ndarray) -> float:
-    """Return the hue of an image's mean colour in degrees; NaN for a gray image.
-
-    0 is red, 120 green, 240 blue and 300 magenta. Gray is what has less colour than
-    `helpers.analysis.modality.COLOURED`.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array of uint8 or uint16
-
-    Examples
-    --------
-    >>> measure_hue(np.full((2, 2, 3), [100, 0, 100], np.uint8))
-    300.0
-    """
-    if image.ndim == 2 or np.ptp(image, axis=2).mean() / full_scale(image) <= COLOURED:
-        return np.nan
-    return float(360 * rgb2hsv(image.mean(axis=(0, 1)) / full_scale(image))[0])
-
-
-def read_known_modalities(ids: Sequence[str], catalogue: str | None = None) -> pd.Series:
-    """Return the modality that each image is known to be, for checking what the pixels say.
-
-    Parameters
-    ----------
-    ids : sequence of str
-        Names of the images.
-    catalogue : str, optional
-        A CSV file with the columns `image_id` and `modality`, one of `MODALITIES` of
-        `helpers.analysis.modality`. None takes what the embedded sample says of itself.
-
-    Returns
-    -------
-    Series
-        By position; missing where nothing is known of an image.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the catalogue does not exist, lacks a column, or names another modality.
-    """
-    if catalogue is None:
-        known = sample_truth().set_index("id")["modality"]
-    else:
-        table = pd.read_csv(resolve(catalogue), dtype=str)
-        missing = {"image_id", "modality"} - set(table.columns)
-        if missing:
-            raise ValueError(
-                f"`catalogue` (={catalogue!r}) lacks the column(s) {', '.join(sorted(missing))}"
-            )
-        known = table.drop_duplicates("image_id").set_index("image_id")["modality"]
-    others = set(known.dropna()) - set(MODALITIES)
-    if others:
-        raise ValueError(
-            f"`catalogue` (={catalogue!r}) names {min(others)!r}; use {', '.join(MODALITIES)}"
-        )
-    return pd.Series(known.reindex(ids).to_numpy(), name="known", dtype=object)
-
-
-def compare_modalities(found: pd.Series, known: pd.Series) -> pd.DataFrame:
-    """Return how many images of each known modality (rows) were found to be which (columns).
-
-    Images of which nothing is known do not count.
-    """
-    both = pd.DataFrame({"known": known.to_numpy(), "found": found.to_numpy()}).dropna()
-    counts = pd.crosstab(both["known"], both["found"])
-    order = [
-        modality
-        for modality in MODALITIES
-        if modality in counts.index or modality in counts.columns
-    ]
-    table = counts.reindex(index=order, columns=order, fill_value=0)
-    return table.rename_axis(index="known", columns="found")
-
-
-def measure_modalities(data: DataSet, modalities: Sequence[str]) -> pd.DataFrame:
-    """Return one row a modality: `images`, `nuclei`, `pixels`, `nucleus pixels`.
-
-    Parameters
-    ----------
-    data : DataSet
-    modalities : sequence of str
-        Modality of every image of `data`, labelled or not.
-    """
-    table = data.table.assign(
-        modality=np.asarray(modalities),
-        pixels=data.table["height"] * data.table["width"],
-        foreground=[0 if labels is None else np.count_nonzero(labels) for labels in data.labels],
-    )
-    sums = {
-        "images": ("id", "size"),
-        "nuclei": ("n_nuclei", "sum"),
-        "pixels": ("pixels", "sum"),
-        "nucleus pixels": ("foreground", "sum"),
-    }
-    by_modality = table[table["labelled"]].groupby("modality").agg(**sums)
-    return by_modality.reindex(
-        [modality for modality in MODALITIES if modality in by_modality.index]
-    )

@@ -1,18 +1,16 @@
-import io
-import zipfile
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from helpers.analysis.modality import (
     MODALITIES,
     Measures,
     classify,
     find_modalities,
+    measure_contrast,
     measure_image,
 )
+from helpers.data.data_set import read_data_set
 
 
 def discs(radius_px, shape=(256, 256), spacing_px=64, ground=8, level=120):
@@ -43,7 +41,7 @@ PINK = stained((225, 150, 190), (90, 30, 130))
         (PINK, "pink_purple_tissue"),
     ],
 )
-def test_each_kind_is_recognised(image, modality):
+def test_each_modality_is_recognised(image, modality):
     assert find_modalities([image])["modality"].tolist() == [modality]
     sixteen = image.astype(np.uint16) * 16  # a 12-bit camera
     assert find_modalities([sixteen])["modality"].tolist() == [modality]
@@ -88,7 +86,7 @@ def test_colour_measures_of_known_pixels():
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (40, 50), (40, 50, 3)])
-def test_a_constant_image_has_no_nuclei_and_a_kind(level, shape):
+def test_a_constant_image_has_no_nuclei_and_a_modality(level, shape):
     table = find_modalities([np.full(shape, level, np.uint8)])
     assert table["nucleus_radius_px"].tolist() == [0]
     assert table["modality"].isin(MODALITIES).all()
@@ -116,26 +114,27 @@ def test_other_dtypes_are_refused(dtype):
         measure_image(np.zeros((8, 8), dtype))
 
 
-def test_the_embedded_sample_is_recognised(tmp_path):
-    from helpers.data.sample import sample_truth, write_sample
-
-    folder, truth = write_sample(tmp_path / "sample"), sample_truth()
-    images = [
-        np.asarray(Image.open(folder / name / "images" / f"{name}.png").convert("RGB"))
-        for name in truth["id"]
-    ]
-    assert find_modalities(images)["modality"].tolist() == truth["modality"].tolist()
+def test_contrast_has_the_sign_of_the_polarity():
+    labels = np.kron([[1, 0]], np.ones((4, 4), int))
+    bright = np.where(labels > 0, 150, 50).astype(np.uint8)
+    images = [bright, 200 - bright, np.stack([bright] * 3, axis=2), bright, bright]
+    measured = measure_contrast(images, [labels, labels, labels, None, 0 * labels])
+    np.testing.assert_allclose(measured["contrast"], [0.5, -0.5, 0.5, np.nan, np.nan])
+    np.testing.assert_allclose(measured["foreground"], [0.5, 0.5, 0.5, np.nan, 0])
 
 
-def test_the_kinds_of_the_real_set_agree_with_the_catalogue(dsb2018):
+def test_the_embedded_sample_is_recognised():
+    data = read_data_set("sample")
+    known = [name[len("sample_") : -len("_00")] for name in data.ids]
+    assert find_modalities(data.images)["modality"].tolist() == known
+
+
+def test_the_modalities_of_the_real_set_agree_with_the_catalogue(dsb2018):
     catalogue = pd.read_csv(dsb2018 / "catalogue.csv")
     tissue = catalogue["modality"].isin(["pink_purple_tissue", "grayscale_tissue"])
     some = catalogue[(catalogue.index % 5 == 0) | tissue]
-    with zipfile.ZipFile(dsb2018 / "stage1_train_compact.zip") as archive:
-        images = [
-            np.asarray(Image.open(io.BytesIO(archive.read(f"images/{name}.png"))))
-            for name in some["image_id"]
-        ]
+    data = read_data_set(dsb2018 / "stage1_train.zip")
+    images = data.select([data.ids.index(name) for name in some["image_id"]]).images
     agrees = find_modalities(images)["modality"].to_numpy() == some["modality"].to_numpy()
     assert agrees.mean() > 0.97
     assert agrees[tissue[some.index]].all()

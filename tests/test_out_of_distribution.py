@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.fields import find_groups
+from helpers.analysis.out_of_distribution import (
+    Familiarity,
+    leave_out,
+    measure_looks,
+    read_familiarity,
+)
+from helpers.data.data_set import read_data_set
+
+ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8
+LABELS = np.repeat(np.repeat(np.arange(9).reshape(3, 3) + 1, 32, 0), 32, 1) * ROUND
+GLOWING = np.where(ROUND, 120, 10).astype(np.uint8)
+STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    data = read_data_set("sample")
+    return data, measure_looks(data.images), find_groups(data.images)
+
+
+def test_a_training_image_is_at_no_distance_and_most_fields_are_usual(sample):
+    data, looks, groups = sample
+    known = Familiarity.fit_looks(looks, groups)
+    assert known.distance(data.images[0]) == pytest.approx(0, abs=1e-9)
+    far = []
+    for group in np.unique(groups):
+        others = Familiarity(looks[groups != group], known.limit)
+        far.append(np.median(others.distances(looks[groups == group])) > 1)
+    assert np.mean(far) <= 1.05 - 0.95
+
+
+def test_a_modality_left_out_is_flagged(sample):
+    data, looks, groups = sample
+    tissue = np.array(["tissue" in name for name in data.ids])
+    known = Familiarity.fit_looks(looks[~tissue], groups[~tissue])
+    assert (known.distances(looks[tissue]) > 1).all()
+    message = known.warn(data.images[int(np.flatnonzero(tissue)[0])])
+    assert "unlike the training images" in message and "most of all in contrast" in message
+    assert known.warn(data.images[int(np.flatnonzero(~tissue)[0])]) is None
+
+
+def test_left_out_modalities_are_farther_than_left_out_fields(sample):
+    data, looks, groups = sample
+    modalities = [name[7:-3] for name in data.ids]
+    table = leave_out(looks, modalities, groups)
+    far = (
+        (table["distance"] > 1).groupby([table["trained_on"], table["modality"]]).mean().unstack(0)
+    )
+    assert (far["all but its modality"] == 1).all()
+    assert far["all but its field"].drop("pink_purple_tissue").max() < 0.5
+    assert set(leave_out(looks, ["small_fluorescent"] * 40, groups)["trained_on"]) == {
+        "all but its field"
+    }
+    assert leave_out(looks[:2], modalities[:2], [0, 1]).empty
+
+
+def test_tiles_of_a_field_do_not_vouch_for_one_another(sample):
+    looks = sample[1].iloc[[0, 0, 20]]
+    as_fields = Familiarity.fit_looks(looks, [0, 1, 2])
+    as_tiles = Familiarity.fit_looks(looks, [0, 0, 2])
+    assert as_tiles.limit > as_fields.limit
+
+
+def test_depth_does_not_matter():
+    images = [GLOWING, STAINED]
+    deep = [image.astype(np.uint16) * 257 for image in images]
+    known = Familiarity.fit(images, [0, 1])
+    full = [np.where(image == 120, 255, image).astype(np.uint8) for image in images]
+    np.testing.assert_allclose(measure_looks(deep)["contrast"], measure_looks(images)["contrast"])
+    assert known.distance(full[1].astype(np.uint16) * 257) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_constant_image_has_a_distance(level):
+    known = Familiarity.fit([GLOWING, STAINED], [0, 1])
+    assert np.isfinite(known.distance(np.full((40, 40), level, np.uint8)))
+
+
+def test_familiarity_survives_a_file(sample, tmp_path):
+    _, looks, groups = sample
+    known = Familiarity.fit_looks(looks, groups)
+    file = tmp_path / "out_of_distribution.json"
+    file.write_text(json.dumps(known.to_json()))
+    again = read_familiarity(file)
+    np.testing.assert_allclose(
+        again.distances(looks + 0.1), known.distances(looks + 0.1), atol=0.01
+    )
+
+
+def test_what_is_no_familiarity_is_refused(tmp_path):
+    file = tmp_path / "out_of_distribution.json"
+    with pytest.raises(
+        FileNotFoundError, match=r"out_of_distribution.json' does not exist.*notebook 02"
+    ):
+        read_familiarity(file)
+    for text in ("{", "[]", '{"limit": 1}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"out_of_distribution\.json"):
+            read_familiarity(file)
+
+
+def test_a_single_field_knows_only_its_likes():
+    known = Familiarity.fit([GLOWING, GLOWING // 2], [0, 0])
+    assert known.warn(GLOWING) is None and known.warn(STAINED) is not None
+
+
+def test_training_images_without_a_field_each_are_refused():
+    with pytest.raises(ValueError, match="1 entries for 2 images"):
+        Familiarity.fit([GLOWING, STAINED], [0])
+    with pytest.raises(ValueError, match="holds no images"):
+        Familiarity.fit([], [])
+
+
+def test_real_modalities_left_out_are_unfamiliar_and_the_guess_has_the_right_sign(dsb2018):
+    catalogue = pd.read_csv(dsb2018 / "catalogue.csv")[::12]
+    data = read_data_set(dsb2018 / "stage1_train.zip")
+    images = data.select([data.ids.index(name) for name in catalogue["image_id"]]).images
+    tissue = catalogue["modality"].str.contains("tissue").to_numpy()
+    looks = measure_looks(images)
+    assert ((looks["contrast"] < 0) == tissue).mean() > 0.97
+    groups = pd.factorize(catalogue["leak_group"])[0]
+    known = Familiarity.fit_looks(looks[~tissue], groups[~tissue])
+    assert (known.distances(looks[tissue]) > 1).all()
