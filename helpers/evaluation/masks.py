@@ -1,4 +1,4 @@
-"""Predicted masks as PNG files, in the image's own size: a whole folder of them or none."""
+"""Masks: how well two agree, how honest their probabilities are, and how they lie in files."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
+MaskWriter = Callable[[str, NDArray[np.bool_]], Any]
+"""Takes the id of an image and its mask; made by `mask_folder`."""
+
+
 class Confusion(NamedTuple):
     """Pixel counts of a predicted mask against the true one; they add up to the pixels."""
 
@@ -19,14 +23,6 @@ class Confusion(NamedTuple):
     fp: int
     fn: int
     tn: int
-
-
-class Interval(NamedTuple):
-    """A statistic of the values and the ends of its bootstrap interval."""
-
-    low: float
-    estimate: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,73 +183,6 @@ def recall(mask_true, mask_pred):
     return _share(tp, tp + fn) if tp + fn else float(fp == 0)
 
 
-def bootstrap_interval(
-    values,
-    *,
-    rng: np.random.Generator,
-    groups=None,
-    statistic: Callable = np.mean,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-):
-    """Return a statistic of the values and its percentile bootstrap interval.
-
-    Without `groups` the values are drawn again one by one. With `groups` whole groups are drawn,
-    for tiles of one field of view are not independent and single draws would promise too much.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (n,)
-        One finite value an image, n at least 1.
-    rng : numpy.random.Generator
-        The source of the draws.
-    groups : array_like, shape (n,), optional
-        Values with an equal entry are drawn together.
-    statistic : callable, optional
-        Takes a float array and returns one number. NumPy's reductions (`np.mean`, `np.median`)
-        are computed for all draws at once where the draws have equal length.
-    n_resamples : int, optional
-        Number of draws, at least 1.
-    level : float, optional
-        Coverage of the interval, between 0 and 1.
-
-    Returns
-    -------
-    Interval
-        `low`, `estimate` (the statistic of the values themselves) and `high`. A single value,
-        or a single group, has an interval of no width: it says nothing about spread.
-
-    Raises
-    ------
-    ValueError
-        If the values are none, not finite or not in one row, or an argument is out of range.
-
-    References
-    ----------
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13,
-    https://doi.org/10.1201/9780429246593; for groups Davison & Hinkley 1997, section 3.8,
-    https://doi.org/10.1017/CBO9780511802843.
-
-    Examples
-    --------
-    >>> bootstrap_interval([0.5, 0.5, 0.5], rng=np.random.default_rng(0))
-    Interval(low=0.5, estimate=0.5, high=0.5)
-    """
-    values = _check_values(values)
-    if not isinstance(n_resamples, int | np.integer) or n_resamples < 1:
-        raise ValueError(f"`n_resamples` (={n_resamples}) must be a whole number >= 1; try 2000.")
-    if not 0 < level < 1:
-        raise ValueError(f"`level` (={level}) must lie between 0 and 1, ends excluded; try 0.95.")
-    if groups is None:
-        draws = rng.integers(len(values), size=(n_resamples, len(values)))
-        resampled = _apply_rows(statistic, values[draws])
-    else:
-        groups = _check_groups(groups, values)
-        resampled = _resample_groups(values, groups, statistic, n_resamples, rng)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(statistic(values)), float(high))
-
-
 def calibration(probabilities, mask, n_bins: int = 10):
     """Return how predicted probabilities of foreground compare with what is there.
 
@@ -306,24 +235,6 @@ def _ratio(sums, counts):
     return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
-def _resample_groups(values, groups, statistic, n_resamples, rng):
-    n_groups = int(groups.max()) + 1
-    draws = rng.integers(n_groups, size=(n_resamples, n_groups))
-    if statistic is np.mean:
-        # The mean needs only each group's sum and size, which makes it fast.
-        sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
-        return sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    members = [values[groups == group] for group in range(n_groups)]
-    return np.array([statistic(np.concatenate([members[g] for g in draw])) for draw in draws])
-
-
-def _apply_rows(statistic, rows):
-    """Return `statistic` of each row, at once where it is a reduction of NumPy."""
-    if statistic in (np.mean, np.median, np.std, np.var, np.min, np.max):
-        return statistic(rows, axis=1)
-    return np.array([statistic(row) for row in rows])
-
-
 def _check_masks(mask_true, mask_pred):
     mask_true, mask_pred = np.asarray(mask_true), np.asarray(mask_pred)
     for name, mask in (("mask_true", mask_true), ("mask_pred", mask_pred)):
@@ -338,28 +249,6 @@ def _check_masks(mask_true, mask_pred):
             f"(={mask_true.shape}); undo padding or cropping first."
         )
     return mask_true, mask_pred
-
-
-def _check_values(values):
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"`values` (shape {values.shape}) must be one row of at least one number.")
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"`values` holds {int((~np.isfinite(values)).sum())} of {values.size} that are NaN or "
-            "infinite; drop those images and say so."
-        )
-    return values
-
-
-def _check_groups(groups, values):
-    groups = np.asarray(groups)
-    if groups.shape != values.shape:
-        raise ValueError(
-            f"`groups` (shape {groups.shape}) must have one entry for each of the "
-            f"{values.size} values."
-        )
-    return np.unique(groups, return_inverse=True)[1]
 
 
 def _check_probabilities(probabilities, mask):
@@ -382,9 +271,6 @@ def _check_probabilities(probabilities, mask):
             "between 0 and 1; apply the sigmoid first."
         )
     return probabilities.ravel(), mask.ravel()
-
-
-MaskWriter = Callable[[str, NDArray[np.bool_]], Any]
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 """How well predicted nuclei agree with the true ones, nucleus by nucleus.
 
-`match` pairs the nuclei of one image; the scores take the matchings of many and either pool their
-nuclei, so that crowded images count for more, or average over images.
+`match` pairs the nuclei of one image and names what became of each. The scores of many images are
+made from these counts by `helpers.evaluation.nuclei` and `helpers.evaluation.summary`.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
+from skimage.metrics import contingency_table
 
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 """The ten IoU thresholds of the Data Science Bowl 2018: .50, .55, ... .95."""
@@ -20,24 +21,14 @@ TOUCH = 0.1
 The value above which unet4nuclei takes two objects for related when it counts splits and merges:
 Caicedo et al. 2019, https://doi.org/10.1002/cyto.a.23863
 """
-FATES_TRUE = ("matched", "merged", "split", "inaccurate", "missed")
-FATES_PRED = ("matched", "merging", "fragment", "inaccurate", "spurious")
+OUTCOMES_TRUE = ("found", "merged", "split", "inaccurate", "missed")
+"""What becomes of a true nucleus."""
+OUTCOMES_PRED = ("found", "merging", "fragment", "inaccurate", "extra")
+"""What a predicted object turns out to be."""
 
 
-class Overlap(NamedTuple):
-    """The nuclei of two label images, and which of them share pixels.
-
-    Attributes
-    ----------
-    ids_true, ids_pred : int array, shape (n_true,) and (n_pred,)
-        The labels that occur, in rising order, without 0.
-    areas_true, areas_pred : int64 array, shape (n_true,) and (n_pred,)
-        Pixels of each nucleus.
-    index_true, index_pred : int array, shape (n_pairs,)
-        Of each pair that shares pixels, the places of its nuclei in the arrays above.
-    pixels : int64 array, shape (n_pairs,)
-        How many pixels the pair shares, at least 1.
-    """
+class _Overlap(NamedTuple):
+    """The nuclei of two label images, and the pairs that share pixels, by their places."""
 
     ids_true: NDArray[np.integer]
     ids_pred: NDArray[np.integer]
@@ -56,7 +47,7 @@ class Overlap(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """What one image adds to every score. Made by `match`, which explains the fates.
+    """What one image adds to every score. Made by `match`, which explains the outcomes.
 
     Attributes
     ----------
@@ -66,10 +57,10 @@ class Matching:
         Pixels of each true nucleus.
     iou_true : float64 array, shape (n_true,)
         IoU of each true nucleus with its partner, 0 to 1; 0 without a partner.
-    fates_true : str array, shape (n_true,)
-        One of `FATES_TRUE` for each true nucleus.
-    fates_pred : str array, shape (n_pred,)
-        One of `FATES_PRED` for each predicted object.
+    outcomes_true : str array, shape (n_true,)
+        One of `OUTCOMES_TRUE` for each true nucleus.
+    outcomes_pred : str array, shape (n_pred,)
+        One of `OUTCOMES_PRED` for each predicted object.
     n_merges : int
         Predicted objects that cover more than half of each of two or more true nuclei.
     n_splits : int
@@ -82,8 +73,8 @@ class Matching:
     ids_pred: NDArray[np.integer]
     areas_true: NDArray[np.int64]
     iou_true: NDArray[np.float64]
-    fates_true: NDArray[np.str_]
-    fates_pred: NDArray[np.str_]
+    outcomes_true: NDArray[np.str_]
+    outcomes_pred: NDArray[np.str_]
     n_merges: int
     n_splits: int
     aji_intersection: int
@@ -114,41 +105,14 @@ class Matching:
         return int(np.count_nonzero(self.iou_true >= threshold))
 
 
-def overlap(labels_true, labels_pred):
-    """Return the nuclei of two label images, and which of them share how many pixels.
-
-    Parameters
-    ----------
-    labels_true, labels_pred : array_like of int, shape (H, W)
-        Label images: 0 = background, any positive number a nucleus; gaps do not matter.
-
-    Returns
-    -------
-    Overlap
-        As long as the pairs that touch, not as all pairs; the cost grows with the pixels.
-
-    Raises
-    ------
-    TypeError
-        If the labels are not integers; a mask (bool) has no nuclei yet.
-    ValueError
-        If an image is not 2-D, the shapes differ, or a label is negative.
-
-    Examples
-    --------
-    >>> pairs = overlap([[1, 1, 0, 7]], [[4, 4, 4, 0]])
-    >>> pairs.ids_true.tolist(), pairs.ids_pred.tolist(), pairs.iou.round(2).tolist()
-    ([1, 7], [4], [0.67])
-    """
-    labels_true, labels_pred = _check_labels(labels_true, labels_pred)
+def _overlap(labels_true, labels_pred) -> _Overlap:
+    """Return the pairs of nuclei that share pixels, from scikit-image's contingency table."""
     ids_true, places_true = _rank(labels_true)
     ids_pred, places_pred = _rank(labels_pred)
-    shape = (len(ids_true), len(ids_pred))
-    ones = np.ones(labels_true.size, np.int64)
-    table = coo_array((ones, (places_true, places_pred)), shape=shape).tocsr()
+    table = contingency_table(places_true, places_pred, sparse_type="array").astype(np.int64)
     index_true, index_pred = table.nonzero()
     nuclei = (index_true > 0) & (index_pred > 0)
-    return Overlap(
+    return _Overlap(
         ids_true[1:],
         ids_pred[1:],
         table.sum(axis=1)[1:],
@@ -159,16 +123,35 @@ def overlap(labels_true, labels_pred):
     )
 
 
+def _rank(labels):
+    """Return the labels that occur, 0 first, and the place of every pixel's label among them.
+
+    A pixel of background is added: images without background or pixels have a table as well.
+    """
+    labels = np.append(labels.ravel(), labels.dtype.type(0))
+    ids = np.sort(pd.unique(labels))
+    return ids, np.searchsorted(ids, labels)
+
+
 def match(labels_true, labels_pred):
     """Return which true nuclei were found, how well, and what became of the others.
 
-    Parameters and errors as for `overlap`. No image is too empty: without nuclei the arrays have
-    length 0.
+    Parameters
+    ----------
+    labels_true, labels_pred : array_like of int, shape (H, W)
+        Label images: 0 = background, any positive number a nucleus; gaps do not matter. Without
+        nuclei the arrays of the result have length 0.
 
     Returns
     -------
     Matching
-        To be collected over images and handed to the scores below.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers; a mask (bool) has no nuclei yet.
+    ValueError
+        If an image is not 2-D, the shapes differ, or a label is negative.
 
     Notes
     -----
@@ -178,10 +161,10 @@ def match(labels_true, labels_pred):
     with IoU >= threshold is the one that StarDist's `matching` counts, for every threshold from
     .5 on. The Bowl asked for more than the threshold, which differs in exact ties alone.
 
-    A nucleus or an object whose pair has an IoU of at least .5 is *matched*. Every other true
-    nucleus has the first of these fates that fits, which the house defines by halves so that
-    each object belongs to one nucleus at most; unet4nuclei, where the distinction comes from,
-    asks for an IoU above .1 with two or more [1]_:
+    A nucleus or an object whose pair has an IoU of at least .5 is *found*. Every other true
+    nucleus has the first of these outcomes that fits. They are defined by halves, so that each
+    object belongs to one nucleus at most; unet4nuclei, where the distinction comes from, asks
+    for an IoU above .1 with two or more [1]_:
 
     - *merged*: a predicted object covers more than half of it and of another true nucleus;
     - *split*: two or more predicted objects lie with more than half of themselves inside it;
@@ -193,7 +176,7 @@ def match(labels_true, labels_pred):
     - *merging*: it covers more than half of each of two or more true nuclei;
     - *fragment*: it lies mainly inside a true nucleus that holds another such object;
     - *inaccurate*: its IoU with some true nucleus is above `TOUCH`;
-    - *spurious*.
+    - *extra*.
 
     An object that merges a large nucleus with a small one may be the match of the large one; then
     the small one alone is lost, as merged. `Matching.n_merges` counts the object all the same.
@@ -205,10 +188,10 @@ def match(labels_true, labels_pred):
     Examples
     --------
     >>> found = match([[1, 1, 1, 1, 0, 2]], [[5, 5, 5, 0, 0, 0]])
-    >>> found.iou_true.tolist(), found.fates_true.tolist(), found.fates_pred.tolist()
-    ([0.75, 0.0], ['matched', 'missed'], ['matched'])
+    >>> found.iou_true.tolist(), found.outcomes_true.tolist(), found.outcomes_pred.tolist()
+    ([0.75, 0.0], ['found', 'missed'], ['found'])
     """
-    pairs = overlap(labels_true, labels_pred)
+    pairs = _overlap(*_check_labels(labels_true, labels_pred))
     chosen = _pair_up(pairs)
     iou_true, iou_pred = np.zeros(len(pairs.ids_true)), np.zeros(len(pairs.ids_pred))
     iou_true[pairs.index_true[chosen]] = pairs.iou[chosen]
@@ -218,7 +201,7 @@ def match(labels_true, labels_pred):
         pairs.ids_pred,
         pairs.areas_true,
         iou_true,
-        *_tell_fates(pairs, iou_true >= 0.5, iou_pred >= 0.5),
+        *_find_outcomes(pairs, iou_true >= 0.5, iou_pred >= 0.5),
         *_aggregate(pairs),
     )
 
@@ -229,7 +212,6 @@ def average_precision(matchings, threshold=0.5):
     Parameters
     ----------
     matchings : iterable of Matching
-        At least one.
     threshold : float, optional
         A pair counts from this IoU on, .5 to 1.
 
@@ -241,141 +223,20 @@ def average_precision(matchings, threshold=0.5):
     Raises
     ------
     ValueError
-        If there is no matching or the threshold is out of range.
+        If the threshold is out of range.
 
     References
     ----------
     Schmidt et al. 2018, https://doi.org/10.1007/978-3-030-00934-2_30
     """
-    tp, n_true, n_pred = _count(matchings, threshold)
-    return _pool(tp, n_true + n_pred - tp)
-
-
-def mean_average_precision(matchings, threshold=0.5):
-    """Return TP / (TP + FP + FN) of each image, averaged over the images, 0 to 1.
-
-    Parameters and errors as for `average_precision`. An image without nuclei and without
-    predictions counts 1.0: the answer is right, and leaving it out would hide an object invented
-    there, which counts 0.0. StarDist's `matching` gives both 0.
-
-    References
-    ----------
-    Lalit et al. 2022 (EmbedSeg), https://doi.org/10.1016/j.media.2022.102523
-    """
-    tp, n_true, n_pred = _count(matchings, threshold)
-    return float(share_or_one(tp, n_true + n_pred - tp).mean())
-
-
-def bowl_score(matchings):
-    """Return the average precision, averaged over the ten `THRESHOLDS` and over images, 0 to 1.
-
-    Parameters, errors and empty images as for `mean_average_precision`.
-
-    References
-    ----------
-    Caicedo et al. 2019, https://doi.org/10.1038/s41592-019-0612-7
-    """
-    matchings = list(matchings)
-    return float(np.mean([mean_average_precision(matchings, level) for level in THRESHOLDS]))
-
-
-def f1_at(matchings, threshold=0.5):
-    """Return 2 TP / (2 TP + FP + FN) over the nuclei of all images together, 0 to 1.
-
-    Parameters, errors and empty images as for `average_precision`.
-    """
-    tp, n_true, n_pred = _count(matchings, threshold)
-    return _pool(2 * tp, n_true + n_pred)
-
-
-def recall_at(matchings, threshold=0.5):
-    """Return the share of the true nuclei of all images that were found, 0 to 1.
-
-    Parameters and errors as for `average_precision`. NaN without a true nucleus.
-    """
-    tp, n_true, _ = _count(matchings, threshold)
-    return _pool(tp, n_true)
-
-
-def precision_at(matchings, threshold=0.5):
-    """Return the share of the predicted objects of all images that are nuclei, 0 to 1.
-
-    Parameters and errors as for `average_precision`. NaN without a predicted object.
-    """
-    tp, _, n_pred = _count(matchings, threshold)
-    return _pool(tp, n_pred)
-
-
-def panoptic_quality(matchings):
-    """Return the sum of IoU of all pairs above .5 over TP + FP / 2 + FN / 2, 0 to 1.
-
-    Nuclei of all images together; NaN if there is none, true or predicted. The denominator is
-    half the number of nuclei, true and predicted: here a pair of exactly .5 counts as none.
-
-    References
-    ----------
-    Kirillov et al. 2019, https://doi.org/10.1109/CVPR.2019.00963
-    """
-    matchings = list(matchings)
-    _, n_true, n_pred = _count(matchings, 0.5)
-    return _pool(2 * np.array([found.iou_sum for found in matchings]), n_true + n_pred)
-
-
-def aggregated_jaccard(matchings):
-    """Return the aggregated Jaccard index (AJI) of all images together, 0 to 1.
-
-    Each true nucleus brings intersection and union with the predicted object of the greatest
-    IoU, which several nuclei may share; what no nucleus chose is added to the union. Of equal
-    IoU, the greater intersection is taken. NaN if there is no nucleus, true or predicted.
-
-    References
-    ----------
-    Kumar et al. 2017, algorithm 1, https://doi.org/10.1109/TMI.2017.2677499
-    """
-    sums = [(found.aji_intersection, found.aji_union) for found in matchings]
-    if not sums:
-        raise ValueError(_NO_MATCHING)
-    return _pool(*np.array(sums).T)
-
-
-def share_or_one(parts, wholes):
-    """Return part over whole of each image, float64; 1.0 where there is nothing at all."""
-    wholes = np.asarray(wholes, dtype=float)
-    return np.divide(parts, wholes, out=np.ones_like(wholes), where=wholes > 0)
-
-
-_NO_MATCHING = "`matchings` is empty; call `match` on at least one image first."
-
-
-def _pool(parts, wholes):
-    whole = wholes.sum()
-    return float(parts.sum() / whole) if whole else float("nan")
-
-
-def _count(matchings, threshold):
-    """Return pairs, true nuclei and predicted objects of each image."""
     if not 0.5 <= threshold <= 1:
         raise ValueError(
             f"`threshold` (={threshold}) must lie between 0.5 and 1: below, a nucleus may be "
             "paired in several ways; try 0.5."
         )
     counts = [(found.count(threshold), found.n_true, found.n_pred) for found in matchings]
-    if not counts:
-        raise ValueError(_NO_MATCHING)
-    return np.array(counts).T
-
-
-def _rank(labels):
-    """Return the labels that occur, 0 first, and the place of every pixel's label among them."""
-    labels = labels.ravel()
-    if labels.size and labels.max() > labels.size:
-        ids, places = np.unique(np.append(labels, labels.dtype.type(0)), return_inverse=True)
-        return ids, places[:-1]
-    # Numbers no greater than the pixels, as nearly always, are counted instead of sorted.
-    labels = labels.astype(np.int64, copy=False)
-    occurs = np.bincount(labels, minlength=1) > 0
-    occurs[0] = True
-    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[labels]
+    tp, n_true, n_pred = np.sum(counts, axis=0) if counts else (0, 0, 0)
+    return float(tp / (n_true + n_pred - tp)) if n_true + n_pred else float("nan")
 
 
 def _pair_up(pairs):
@@ -394,8 +255,8 @@ def _pair_up(pairs):
     return np.concatenate([half, assigned[assigned >= 0]])
 
 
-def _tell_fates(pairs, matched_true, matched_pred):
-    """Return the fates of true nuclei and predicted objects, and how many merges and splits."""
+def _find_outcomes(pairs, matched_true, matched_pred):
+    """Return the outcomes of true nuclei and predicted objects, and how many merges and splits."""
     true, pred, near = pairs.index_true, pairs.index_pred, pairs.iou > TOUCH
     covered = 2 * pairs.pixels > pairs.areas_true[true]
     inside = 2 * pairs.pixels > pairs.areas_pred[pred]
@@ -409,8 +270,8 @@ def _tell_fates(pairs, matched_true, matched_pred):
     fragment = mark(pred[inside & split[true]], len(matched_pred))
     near_true, near_pred = mark(true[near], len(matched_true)), mark(pred[near], len(matched_pred))
     return (
-        np.select([matched_true, merged, split, near_true], FATES_TRUE[:-1], FATES_TRUE[-1]),
-        np.select([matched_pred, merging, fragment, near_pred], FATES_PRED[:-1], FATES_PRED[-1]),
+        np.select([matched_true, merged, split, near_true], OUTCOMES_TRUE[:-1], OUTCOMES_TRUE[-1]),
+        np.select([matched_pred, merging, fragment, near_pred], OUTCOMES_PRED[:-1], OUTCOMES_PRED[-1]),
         int(merging.sum()),
         int(split.sum()),
     )

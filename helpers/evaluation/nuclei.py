@@ -1,4 +1,4 @@
-"""Every image of a data set taken apart into nuclei, and matched with its truth."""
+"""Every image of a data set segmented into nuclei, matched with its truth, and counted."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,21 +6,40 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from helpers.analysis.modality import MODALITIES
 from helpers.data.data_set import DataSet
-from helpers.evaluation.masks import Interval
 from helpers.evaluation.matching import (
-    FATES_PRED,
-    FATES_TRUE,
+    OUTCOMES_PRED,
+    OUTCOMES_TRUE,
     THRESHOLDS,
     Matching,
     match,
-    share_or_one,
 )
-from helpers.evaluation.scores import ALL
+from helpers.evaluation.summary import (
+    bootstrap_interval,
+    by_modality,
+    share_or_one,
+    split_score,
+    summarise_scores,
+)
 from helpers.network.prediction import Network
+
+
+SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
+"""What `summarise_nuclei` gives. All are pooled over nuclei but mean_ap_50 and bowl."""
+ERRORS = ("merged", "split", "inaccurate", "missed", "extra")
+"""The ways to go wrong: four of a true nucleus, and an object where there is none."""
+SIZE_EDGES_PX = (0, 8, 11.3, 16, 22.6, 32, 45.3, 64, np.inf)
+"""Ends of the size classes; from one to the next the area of a nucleus doubles."""
+_COLUMNS = [f"tp_{round(100 * threshold)}" for threshold in THRESHOLDS]
+_SIZE_COLUMNS = [
+    *("threshold", "from_px", "to_px", "diameter_px", "n_nuclei", "n_fields"),
+    *("estimate", "low", "high"),
+]
+_COLUMN_OF = {"extra": "spurious"}
+"""Columns of published tables keep the name they were written with."""
+_COLUMN_OF_PRED = {"inaccurate": "inaccurate_pred"} | _COLUMN_OF
 
 
 class MatchedImage(NamedTuple):
@@ -51,45 +70,14 @@ def match_data_set(
     known : DataFrame
         Has the columns id, modality and group for all of them, as a run's `split.csv`.
     """
-    about = known.set_index("id")[["modality", "group"]].to_dict("index")
+    about = known.set_index("id")
 
     def each() -> Iterator[tuple]:
-        places = tqdm(range(len(data)), desc="segmenting", unit=" images", leave=False)
-        for place in places:
-            name = data.ids[place]
-            yield (
-                name,
-                about[name]["modality"],
-                about[name]["group"],
-                data.labels[place],
-                segment(place),
-            )
+        for place in tqdm(range(len(data)), desc="segmenting", unit=" images", leave=False):
+            modality, group = about.loc[data.ids[place], ["modality", "group"]]
+            yield data.ids[place], modality, group, data.labels[place], segment(place)
 
     return match_images(each())
-
-
-SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
-"""What `summarise_nuclei` tells. All are pooled over nuclei but mean_ap_50 and bowl."""
-ERRORS = ("merged", "split", "inaccurate", "missed", "spurious")
-"""The ways to go wrong: four of a true nucleus, and an object where there is none."""
-SIZE_EDGES_PX = (0, 8, 11.3, 16, 22.6, 32, 45.3, 64, np.inf)
-"""Ends of the size classes; from one to the next the area of a nucleus doubles."""
-PUBLISHED_AP = {
-    "U-Net, 2 classes": (0.6739, 0.6295, 0.5975, 0.5650, 0.5339, 0.4819, 0.4151, 0.3248, 0.2032),
-    "U-Net, 3 classes": (0.8060, 0.7753, 0.7431, 0.7011, 0.6543, 0.5777, 0.4910, 0.3738, 0.2258),
-    "Mask R-CNN": (0.8323, 0.8051, 0.7728, 0.7299, 0.6838, 0.5974, 0.4893, 0.3525, 0.1891),
-    "StarDist": (0.8641, 0.8361, 0.8043, 0.7545, 0.6850, 0.5862, 0.4495, 0.2865, 0.1191),
-}
-"""Pooled AP at IoU .50, .55, ... .90 on 50 fluorescence images of the Data Science Bowl 2018.
-
-Table 1 of Schmidt et al. 2018, https://doi.org/10.1007/978-3-030-00934-2_30
-"""
-_COLUMNS = [f"tp_{round(100 * threshold)}" for threshold in THRESHOLDS]
-_SIZE_COLUMNS = [
-    *("threshold", "from_px", "to_px", "diameter_px", "n_nuclei", "n_fields"),
-    *("estimate", "low", "high"),
-]
-_RENAMED = {"inaccurate": "inaccurate_pred"}  # of predicted objects; both sides have the word
 
 
 def match_images(
@@ -100,7 +88,7 @@ def match_images(
     Parameters
     ----------
     images : iterable of (id, modality, group, labels_true, labels_pred)
-        May be a generator. The label images are as `helpers.evaluation.instances.match` takes
+        May be a generator. The label images are as `helpers.evaluation.matching.match` takes
         them; `group` is the field of view, which several images may share.
 
     Raises
@@ -127,7 +115,7 @@ def score_nuclei(matched: Iterable[MatchedImage]) -> pd.DataFrame:
     DataFrame
         One row an image. id, modality, group; n_true, n_pred; tp_50, tp_55, ... tp_95 (pairs of at
         least that IoU); ap_50, ap_70, ap_90, f1_50, bowl, pq, aji (0 to 1; 1.0 for an image
-        without nuclei in which none was predicted); the fates merged, split, inaccurate, missed
+        without nuclei in which none was predicted); the outcomes merged, split, inaccurate, missed
         (with tp_50 they add up to n_true) and merging, fragment, inaccurate_pred, spurious (with
         tp_50, to n_pred); n_merges, n_splits; iou_sum, aji_intersection and aji_union (px).
 
@@ -156,10 +144,7 @@ def score_nuclei(matched: Iterable[MatchedImage]) -> pd.DataFrame:
 
 def _count_nuclei(image: MatchedImage) -> dict[str, Any]:
     found = image.matching
-    lost = {fate: int((found.fates_true == fate).sum()) for fate in FATES_TRUE[1:]}
-    false = {
-        _RENAMED.get(fate, fate): int((found.fates_pred == fate).sum()) for fate in FATES_PRED[1:]
-    }
+    outcomes_true, outcomes_pred = found.outcomes_true.tolist(), found.outcomes_pred.tolist()
     return {
         "id": image.id,
         "modality": image.modality,
@@ -167,8 +152,8 @@ def _count_nuclei(image: MatchedImage) -> dict[str, Any]:
         "n_true": found.n_true,
         "n_pred": found.n_pred,
         **dict(zip(_COLUMNS, found.tp.tolist(), strict=True)),
-        **lost,
-        **false,
+        **{name: outcomes_true.count(name) for name in OUTCOMES_TRUE[1:]},
+        **{_COLUMN_OF_PRED.get(n, n): outcomes_pred.count(n) for n in OUTCOMES_PRED[1:]},
         "n_merges": found.n_merges,
         "n_splits": found.n_splits,
         "iou_sum": found.iou_sum,
@@ -184,7 +169,7 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
     -------
     DataFrame
         id, modality, group of its image; label; area_px; diameter_px (of the circle of equal area);
-        iou (with its partner, 0 without one); fate (one of `instances.FATES_TRUE`). Without any
+        iou (with its partner, 0 without one); outcome (one of `matching.OUTCOMES_TRUE`). Without any
         nucleus the table is empty but has these columns.
     """
     parts = [
@@ -197,7 +182,7 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
                 "area_px": image.matching.areas_true,
                 "diameter_px": np.sqrt(4 * image.matching.areas_true / np.pi),
                 "iou": image.matching.iou_true,
-                "fate": image.matching.fates_true.astype(object),
+                "outcome": image.matching.outcomes_true.astype(object),
             }
         )
         for image in matched
@@ -208,124 +193,19 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
 
-def ratio_interval(
-    parts: Sequence[float],
-    wholes: Sequence[float],
-    groups: Sequence[Any],
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """Return the sum of the parts over the sum of the wholes, with its bootstrap interval.
-
-    Whole groups are drawn, all draws at once. With ones as `wholes` the ratio is the mean, and
-    this is `helpers.evaluation.metrics.bootstrap_interval`, draw by draw.
-
-    Parameters
-    ----------
-    parts, wholes : sequence of float, shape (n,)
-        Of each image, for example its pairs and its nuclei.
-    groups : sequence, shape (n,)
-        Images with an equal entry are drawn together.
-    rng : numpy.random.Generator
-        The source of the draws.
-    n_resamples : int
-        Number of draws, at least 1.
-    level : float
-        Coverage of the interval, between 0 and 1.
-
-    Returns
-    -------
-    Interval
-        `estimate` is NaN where the wholes add up to 0. `low` and `high` are NaN too where there
-        is one group: one field says nothing about the next. A draw without any whole, as of
-        fields without nuclei, is left out.
-
-    References
-    ----------
-    Davison & Hinkley 1997, section 3.8, https://doi.org/10.1017/CBO9780511802843
-    """
-    places = pd.factorize(np.asarray(groups), sort=True)[0]
-    parts = np.bincount(places, weights=np.asarray(parts, dtype=float))
-    wholes = np.bincount(places, weights=np.asarray(wholes, dtype=float))
-    if not wholes.sum():
-        return Interval(np.nan, np.nan, np.nan)
-    estimate = float(parts.sum() / wholes.sum())
-    if len(wholes) == 1:
-        return Interval(np.nan, estimate, np.nan)
-    draws = rng.integers(len(wholes), size=(n_resamples, len(wholes)))
-    drawn = wholes[draws].sum(axis=1)
-    ratios = parts[draws].sum(axis=1)[drawn > 0] / drawn[drawn > 0]
-    if not len(ratios):
-        return Interval(np.nan, estimate, np.nan)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), estimate, float(high))
-
-
 def summarise_nuclei(
     table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """Return each of `SCORES` with its 95 % interval, for every modality that occurs and for all.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As `score_nuclei` gives it.
-    n_resamples : int
-        Draws of the bootstrap, in which whole fields of view are drawn.
-    seed : int
-        Gives the same intervals for the same table.
-
-    Returns
-    -------
-    DataFrame
-        Columns score, modality, n_images, n_fields, n_nuclei, estimate, low, high; modalities in
-        the order of `helpers.analysis.modality.MODALITIES`, then "all". ap_50, ap_70, ap_90,
-        recall_70, pq and aji pool the nuclei of the images, and are NaN where there are none;
-        mean_ap_50 and bowl average over the images. `low` and `high` are NaN where there is one
-        field of view. `helpers.evaluation.scores.tabulate_summary` makes it a table for readers.
+    `table` is as `score_nuclei` gives it. Columns score, modality, n_images, n_fields, n_nuclei,
+    estimate, low, high, as of `helpers.evaluation.summary.summarise_scores`. A pooled score is NaN
+    where there are no nuclei.
     """
-    rows = []
-    for score in SCORES:
-        for modality, chosen in _by_modality(table):
-            parts, wholes = split_score(chosen, score)
-            rng = np.random.default_rng(seed)
-            found = ratio_interval(parts, wholes, chosen["group"], n_resamples=n_resamples, rng=rng)
-            rows.append({"score": score, "modality": modality, **_sizes(chosen), **_ends(found)})
-    return pd.DataFrame(rows)
-
-
-def _by_modality(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    modalities = [(modality, table[table["modality"] == modality]) for modality in MODALITIES]
-    return [(modality, chosen) for modality, chosen in modalities if len(chosen)] + [(ALL, table)]
-
-
-def split_score(table: pd.DataFrame, score: str) -> tuple[pd.Series, pd.Series]:
-    """Return the two columns of `score_nuclei` whose sums make the score: part and whole."""
-    nuclei = table["n_true"] + table["n_pred"]
-    name, _, percent = score.rpartition("_")
-    if name == "ap":
-        return table[f"tp_{percent}"], nuclei - table[f"tp_{percent}"]
-    if name == "recall":
-        return table[f"tp_{percent}"], table["n_true"]
-    if score == "pq":
-        return 2 * table["iou_sum"], nuclei
-    if score == "aji":
-        return table["aji_intersection"], table["aji_union"]
-    return table[score.removeprefix("mean_")], pd.Series(1, table.index)
-
-
-def _sizes(table: pd.DataFrame) -> dict[str, int]:
-    return {
-        "n_images": len(table),
-        "n_fields": table["group"].nunique(),
-        "n_nuclei": int(table["n_true"].sum()),
-    }
-
-
-def _ends(found: Interval) -> dict[str, float]:
-    return {"estimate": found.estimate, "low": found.low, "high": found.high}
+    summary = summarise_scores(table, SCORES, n_resamples=n_resamples, seed=seed)
+    counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
+    summary.insert(4, "n_nuclei", summary["modality"].map(counts))
+    return summary
 
 
 def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
@@ -335,7 +215,7 @@ def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
     order of `MODALITIES`, then "all". `table` is as `score_nuclei` gives it.
     """
     rows = []
-    for modality, chosen in _by_modality(table):
+    for modality, chosen in by_modality(table):
         for column, threshold in zip(_COLUMNS, THRESHOLDS, strict=True):
             tp, unions = split_score(chosen, column.replace("tp", "ap"))
             ap = tp.sum() / unions.sum() if unions.sum() else np.nan
@@ -347,16 +227,15 @@ def tabulate_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many errors of each type there are per 100 true nuclei, modality by modality.
 
     Columns modality, n_images, n_true, then `ERRORS`: true nuclei that were merged, split, outlined
-    inaccurately or missed, and spurious objects (NaN without true nuclei). Merging and inaccurate
-    objects and fragments are the other side of the same errors and not told again. Modalities in
+    inaccurately or missed, and extra objects (NaN without true nuclei). Merging and inaccurate
+    objects and fragments are the other side of the same errors and not counted again. Modalities in
     the order of `MODALITIES`, then "all"; `table` is as `score_nuclei` gives it.
     """
     rows = []
-    for modality, chosen in _by_modality(table):
+    for modality, chosen in by_modality(table):
         n_true = int(chosen["n_true"].sum())
-        shares = {
-            error: 100 * chosen[error].sum() / n_true if n_true else np.nan for error in ERRORS
-        }
+        counts = {error: chosen[_COLUMN_OF.get(error, error)].sum() for error in ERRORS}
+        shares = {error: 100 * n / n_true if n_true else np.nan for error, n in counts.items()}
         rows.append({"modality": modality, "n_images": len(chosen), "n_true": n_true, **shares})
     return pd.DataFrame(rows)
 
@@ -399,12 +278,8 @@ def score_by_size(
     rows = []
     for threshold in thresholds:
         for place, chosen in nuclei.groupby(classes):
-            found = ratio_interval(
-                chosen["iou"] >= threshold,
-                np.ones(len(chosen)),
-                chosen["group"],
-                n_resamples=n_resamples,
-                rng=np.random.default_rng(seed),
+            found = bootstrap_interval(
+                chosen["iou"] >= threshold, chosen["group"], seed=seed, n_resamples=n_resamples
             )
             low_px, high_px = edges[int(place)], edges[int(place) + 1]
             counts = (chosen["diameter_px"].median(), len(chosen), chosen["group"].nunique())
@@ -421,19 +296,3 @@ def _check_sizes(edges_px: Sequence[float], thresholds: Sequence[float]) -> NDAr
         if not 0.5 <= threshold <= 1:
             raise ValueError(f"`thresholds` (={threshold}) must lie between 0.5 and 1; try 0.5")
     return edges
-
-
-def describe_nuclei(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return what `metrics.json` holds of single nuclei: every number of `summarise_nuclei`.
-
-    By modality, then "all": n_images, n_fields, n_nuclei and, by score, estimate, low and high.
-    What is unknown is None: the ends where there is one field of view, all three where there are
-    no nuclei.
-    """
-    described: dict[str, Any] = {}
-    for row in summary.to_dict("records"):
-        sizes = {name: row[name] for name in ("n_images", "n_fields", "n_nuclei")}
-        numbers = {name: row[name] for name in ("estimate", "low", "high")}
-        known = {k: None if np.isnan(v) else round(v, 4) for k, v in numbers.items()}
-        described.setdefault(row["modality"], sizes)[row["score"]] = known
-    return described

@@ -1,4 +1,4 @@
-"""How good a trained network is: per image, per modality and overall, with what we cannot know.
+"""How good the masks of a trained network are, image by image, and what they are compared with.
 
 Images go through one at a time. Their masks are written as they come; probabilities are not kept.
 """
@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from helpers.analysis.modality import MODALITIES, display_name, guess_nuclei
+from helpers.analysis.modality import MODALITIES, guess_nuclei
 from helpers.data.data_set import DataSet
 from helpers.evaluation.masks import (
     Calibration,
     MaskWriter,
-    bootstrap_interval,
     calibration,
     dice,
     iou,
@@ -25,6 +24,7 @@ from helpers.evaluation.masks import (
     read_mask,
     recall,
 )
+from helpers.evaluation.summary import ALL
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings
 from helpers.targets import get_target
@@ -126,35 +126,19 @@ def measure_invariance(
 
 
 def tabulate_invariance(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean agreement by modality and variation, and the lowest.
+    """Return the mean agreement of `measure_invariance` by modality, and the lowest.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As `measure_invariance` returns it.
-
-    Returns
-    -------
-    DataFrame
-        One row a modality, in the order of `helpers.analysis.modality.MODALITIES`; columns
-        "negative" and "gray", whose entries read "0.97 (lowest 0.81)", or "" where nothing was
-        compared.
+    One row a modality, in the order of `MODALITIES`; columns such as ("negative", "mean").
     """
-    found = table.groupby(["modality", "variation"])["agreement"].agg(["mean", "min"])
-    text = found.apply(lambda row: f"{row['mean']:.2f} (lowest {row['min']:.2f})", axis=1)
-    modalities = [modality for modality in MODALITIES if modality in set(table["modality"])]
-    columns = [name for name in VARIATIONS if name in set(table["variation"])]
-    return (
-        text.unstack()
-        .reindex(index=modalities, columns=columns)
-        .fillna("")
-        .rename_axis(columns=None)
-    )
+    found = table.groupby(["modality", "variation"])["agreement"].agg(["mean", "min"]).unstack()
+    modalities = [modality for modality in MODALITIES if modality in found.index]
+    names = [name for name in VARIATIONS if name in set(table["variation"])]
+    found = found.swaplevel(axis=1).reindex(index=modalities, columns=names, level=0)
+    return found.rename(columns={"min": "lowest"}).rename_axis(columns=[None, None])
 
 
 SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
-ALL = "all"
-"""The name under which the images of every modality together are summarised."""
+"""The scores of a mask."""
 
 
 class Evaluation(NamedTuple):
@@ -264,73 +248,6 @@ def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, di
     return about
 
 
-def summarise_scores(
-    table: pd.DataFrame,
-    scores: tuple[str, ...] = ("dice", "iou"),
-    *,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Return mean and 95 % interval of each score, by modality and for all images.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `evaluate` gives it.
-    scores : tuple of str
-        Columns of `table`.
-    n_resamples : int
-        Draws of the bootstrap, in which whole fields of view are drawn.
-    seed : int
-        Gives the same intervals for the same table.
-
-    Returns
-    -------
-    DataFrame
-        Columns score, modality, n_images, n_fields, estimate, low, high; modalities in the order of
-        `helpers.analysis.modality.MODALITIES`, then "all". `low` and `high` are NaN where there is
-        one field of view: one field says nothing about the next.
-    """
-    modalities = [modality for modality in MODALITIES if (table["modality"] == modality).any()]
-    rows = []
-    for name in scores:
-        for modality in [*modalities, ALL]:
-            chosen = table if modality == ALL else table[table["modality"] == modality]
-            rows.append(
-                {"score": name, "modality": modality} | _interval(chosen, name, n_resamples, seed)
-            )
-    return pd.DataFrame(rows)
-
-
-def _interval(table: pd.DataFrame, name: str, n_resamples: int, seed: int) -> dict[str, float]:
-    n_fields = table["group"].nunique()
-    found = bootstrap_interval(
-        table[name].to_numpy(),
-        groups=table["group"].to_numpy(),
-        n_resamples=n_resamples,
-        rng=np.random.default_rng(seed),
-    )
-    low, high = (found.low, found.high) if n_fields > 1 else (np.nan, np.nan)
-    counts = {"n_images": len(table), "n_fields": n_fields}
-    return counts | {"estimate": found.estimate, "low": low, "high": high}
-
-
-def tabulate_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the summary for a reader: one row a modality, "0.81 [0.75, 0.86]" in a cell."""
-
-    def read(row) -> str:
-        if np.isnan(row["low"]):
-            return f"{row['estimate']:.2f} [one field]"
-        return f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-
-    told = summary.assign(
-        text=summary.apply(read, axis=1), modality=summary["modality"].map(display_name)
-    )
-    wide = told.pivot(index=["modality", "n_images", "n_fields"], columns="score", values="text")
-    ordered = wide.loc[list(told["modality"].unique()), list(told["score"].unique())]
-    return ordered.reset_index().rename_axis(columns=None)
-
-
 def missing_modalities(table: pd.DataFrame) -> list[str]:
     """Return the modalities of which there is no image to test on."""
     return [modality for modality in MODALITIES if not (table["modality"] == modality).any()]
@@ -398,13 +315,12 @@ def describe_evaluation(
     and high; the ends are None where there is a single field of view. "look_at_first" is the mask
     of the median test image, from the run's folder.
     """
+    numbers = summary.round(4).astype(object).where(summary.notna(), None)
     by_modality: dict[str, dict[str, Any]] = {}
-    for row in summary.to_dict("records"):
-        entry = by_modality.setdefault(
-            row["modality"], {name: row[name] for name in ("n_images", "n_fields")}
-        )
-        ends = {end: None if np.isnan(row[end]) else round(row[end], 4) for end in ("low", "high")}
-        entry[row["score"]] = {"estimate": round(row["estimate"], 4), **ends}
+    for row in numbers.to_dict("records"):
+        counts = {name: row[name] for name in ("n_images", "n_fields")}
+        ends = {name: row[name] for name in ("estimate", "low", "high")}
+        by_modality.setdefault(row["modality"], counts)[row["score"]] = ends
     ranked = _best_first(evaluation.table, "iou")["id"]
     return {
         **about,
