@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,17 +11,20 @@ import pytest
 from helpers.data.data_set import read_data_set
 from helpers.evaluation.masks import mask_folder, read_mask
 from helpers.evaluation.scores import (
+    Threshold,
     describe_evaluation,
     evaluate,
-    missing_modalities,
+    measure_invariance,
+    negate,
     pick_examples,
     pick_examples_by_modality,
     read_examples,
-    summarise_scores,
-    summarise_training,
-    tabulate_summary,
+    tabulate_invariance,
 )
-from helpers.run_folder import RunFolder
+from helpers.evaluation.summary import summarise_scores
+from helpers.network.prediction import Network
+from helpers.network.unet import build_unet
+from helpers.settings import generate_settings, parse_settings
 from tests.conftest import box, files_of, some_image
 
 SHAPES = {"a": (24, 32), "b": (20, 33), "c": (24, 32)}
@@ -114,38 +118,7 @@ def test_what_cannot_be_evaluated_is_refused(data, known, write_set, tmp_path):
 
 @pytest.fixture
 def table():
-    rng = np.random.default_rng(0)
-    modalities = ["small_fluorescent"] * 6 + ["grayscale_tissue"] * 2
-    columns = {name: rng.uniform(0.3, 0.9, 8) for name in ("dice", "iou")}
-    groups = [0, 0, 1, 1, 2, 3, 4, 4]
-    return pd.DataFrame(
-        {"id": list("abcdefgh"), "modality": modalities, "group": groups, **columns}
-    )
-
-
-def test_the_summary_has_every_kind_and_its_fields(table):
-    summary = summarise_scores(table, n_resamples=200).set_index(["score", "modality"])
-    assert summary.loc["iou"].index.tolist() == ["small_fluorescent", "grayscale_tissue", "all"]
-    assert summary.loc[("iou", "all"), ["n_images", "n_fields"]].tolist() == [8, 5]
-    assert summary.loc[("dice", "all"), "estimate"] == pytest.approx(table["dice"].mean())
-    small = summary.loc[("iou", "small_fluorescent")]
-    assert small["low"] < small["estimate"] < small["high"]
-    assert missing_modalities(table) == ["large_fluorescent", "purple_tissue", "pink_purple_tissue"]
-
-
-def test_one_field_of_view_has_no_interval(table):
-    gray = summarise_scores(table, n_resamples=50).set_index("modality").loc["grayscale_tissue"]
-    assert gray["low"].isna().all() and gray["high"].isna().all()
-    told = tabulate_summary(summarise_scores(table, n_resamples=50))
-    assert told["modality"].tolist() == ["small fluorescent", "grayscale tissue", "all"]
-    assert told.loc[1, "iou"].endswith("[one field]")
-    assert told.columns.tolist() == ["modality", "n_images", "n_fields", "dice", "iou"]
-
-
-def test_the_same_seed_gives_the_same_intervals(table):
-    first, again, other = (summarise_scores(table, n_resamples=99, seed=s) for s in (1, 1, 2))
-    pd.testing.assert_frame_equal(first, again)
-    assert not first["low"].equals(other["low"])
+    return pd.DataFrame({"id": list("abcdefgh"), "iou": np.random.default_rng(0).random(8)})
 
 
 @pytest.mark.parametrize(
@@ -174,14 +147,6 @@ def test_metrics_are_json_and_point_at_the_median(data, known):
     assert 0 <= metrics["calibration_error"] <= 1
 
 
-def test_training_is_summarised_as_far_as_recorded(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    run.write_csv("history.csv", pd.DataFrame({"epoch": [1, 2], "seconds": [1.5, 2]}))
-    assert summarise_training(run) == {"epochs": 2, "seconds": 3.5, "device": "not recorded"}
-    run.write_json("training.json", {"device": "CPU"})
-    assert summarise_training(run)["device"] == "CPU"
-
-
 def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
     with mask_folder(tmp_path / "masks") as write_mask:
         table = evaluate(Oracle(), data, known, write_mask=write_mask).table
@@ -194,3 +159,87 @@ def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
         assert image.shape == mask_true.shape == mask_pred.shape == SHAPES[name]
     assert (read[0][1] == read[0][2]).all()
     assert not (read[1][1] & read[1][2]).any()
+
+
+def gray_image():
+    """Return dark ground with a bright box in its left upper corner."""
+    image = np.full(SHAPES["a"], 20, np.uint8)
+    image[:8, :8] = 200
+    return image
+
+
+def red_image():
+    """Return the same, red on black."""
+    return np.stack([gray_image(), *[np.full(SHAPES["a"], 20, np.uint8)] * 2], axis=-1)
+
+
+@pytest.fixture
+def colours(write_set, tmp_path):
+    files = files_of("gray", gray_image(), [box(0, 0, 8, 8)])
+    files |= files_of("red", red_image(), [box(0, 0, 8, 16)])
+    return read_data_set(write_set(files), cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def known_colours():
+    modalities = ["small_fluorescent", "purple_tissue"]
+    return pd.DataFrame({"id": ["gray", "red"], "modality": modalities, "group": [0, 1]})
+
+
+class Bright:
+    """Calls nucleus what is brighter than 50 of 255, in the mean of the channels."""
+
+    settings = generate_settings(1)
+
+    def predict(self, image):
+        gray = image if image.ndim == 2 else image.mean(axis=2)
+        return (gray > 50).astype(np.float32)
+
+
+def agreement_of(network, data, known, tmp_path):
+    with mask_folder(tmp_path / "masks") as write_mask:
+        for name, image in zip(data.ids, data.images, strict=True):
+            write_mask(name, network.predict(image) >= 0.5)
+    return measure_invariance(network, data, known, tmp_path / "masks")
+
+
+def test_a_threshold_is_scored_like_a_network(colours, known_colours):
+    table = evaluate(Threshold(Bright.settings), colours, known_colours).table.set_index("id")
+    assert table["iou"].to_dict() == {"gray": 1.0, "red": 0.5}
+
+
+def test_brightness_alone_fails_on_the_negative(colours, known_colours, tmp_path):
+    table = agreement_of(Bright(), colours, known_colours, tmp_path)
+    found = table.set_index(["id", "variation"])["agreement"].to_dict()
+    box_px, image_px = 64, SHAPES["a"][0] * SHAPES["a"][1]
+    # The negative of 200 is 55, which is still bright: the box is found, with all the ground.
+    assert found == {
+        ("gray", "negative"): pytest.approx(box_px / image_px),
+        ("red", "negative"): pytest.approx(box_px / image_px),
+        ("red", "gray"): 1.0,
+    }
+    assert table.set_index("id").loc["red", "modality"].tolist() == ["purple_tissue"] * 2
+
+
+def test_dark_ground_gives_a_network_the_same_mask_of_an_image_and_its_negative(
+    colours, known_colours, tmp_path
+):
+    values = generate_settings(1, base_filters=2, input_size=16).model_dump(mode="json")
+    values["preprocessing"] = {"normalisation": "percentile", "polarity": "dark_ground"}
+    settings = parse_settings(json.dumps(values))
+    keras.utils.set_random_seed(0)
+    network = Network(build_unet(settings), settings)
+    for image in colours.images:
+        probabilities = network.predict(image)
+        assert np.ptp(probabilities) > 0.01, "two empty masks would agree too"
+        np.testing.assert_allclose(network.predict(negate(image)), probabilities, atol=1e-6)
+    table = agreement_of(network, colours, known_colours, tmp_path)
+    assert (table.loc[table["variation"] == "negative", "agreement"] == 1).all()
+
+
+def test_agreement_is_a_table_by_modality(colours, known_colours, tmp_path):
+    table = tabulate_invariance(agreement_of(Bright(), colours, known_colours, tmp_path))
+    assert table.index.tolist() == ["small_fluorescent", "purple_tissue"]
+    assert table[("negative", "lowest")].tolist() == pytest.approx([64 / (24 * 32)] * 2)
+    assert np.isnan(table.loc["small_fluorescent", ("gray", "mean")])
+    assert table.loc["purple_tissue", ("gray", "mean")] == 1

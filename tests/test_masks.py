@@ -1,10 +1,171 @@
-"""Masks in files."""
+"""Masks: scores and calibration against known answers and scipy; masks in files."""
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
+from scipy.spatial import distance
 
-from helpers.evaluation.masks import mask_folder, read_mask
+from helpers.evaluation.masks import (
+    Calibration,
+    Confusion,
+    calibration,
+    confusion,
+    dice,
+    iou,
+    mask_folder,
+    precision,
+    read_mask,
+    recall,
+)
+
+SCORES = [dice, iou, precision, recall]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def masks(rng):
+    return rng.random((31, 17)) < 0.4, rng.random((31, 17)) < 0.3
+
+
+def test_confusion_counts_by_hand():
+    mask_true = np.array([[1, 1, 1], [0, 0, 0]], bool)
+    mask_pred = np.array([[1, 0, 0], [1, 1, 0]], bool)
+    assert confusion(mask_true, mask_pred) == Confusion(tp=1, fp=2, fn=2, tn=1)
+
+
+def test_confusion_adds_up_to_the_pixels(masks):
+    counts = confusion(*masks)
+    assert sum(counts) == masks[0].size
+    assert counts.tp + counts.fn == masks[0].sum()
+    assert counts.tp + counts.fp == masks[1].sum()
+    assert all(type(count) is int for count in counts)
+
+
+def test_dice_and_iou_agree_with_scipy(masks):
+    flat = [mask.ravel() for mask in masks]
+    assert dice(*masks) == pytest.approx(1 - distance.dice(*flat))
+    assert iou(*masks) == pytest.approx(1 - distance.jaccard(*flat))
+
+
+def test_relations_between_the_scores(masks):
+    p, r = precision(*masks), recall(*masks)
+    assert dice(*masks) == pytest.approx(2 * p * r / (p + r))
+    assert iou(*masks) == pytest.approx(dice(*masks) / (2 - dice(*masks)))
+    assert precision(*masks) == recall(*masks[::-1])
+    assert dice(*masks) == dice(*masks[::-1])
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_perfect_and_disjoint(score, masks):
+    assert score(masks[0], masks[0]) == 1.0
+    assert score(masks[0], ~masks[0]) == 0.0
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_empty_masks(score):
+    empty, some = np.zeros((4, 4), bool), np.eye(4, dtype=bool)
+    assert score(empty, empty) == 1.0
+    assert score(some, empty) == 0.0
+    assert score(empty, some) == 0.0
+
+
+def test_no_pixels_at_all_agree():
+    assert dice(np.zeros((0, 3), bool), np.zeros((0, 3), bool)) == 1.0
+
+
+@pytest.mark.parametrize("score", [confusion, *SCORES])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+def test_masks_must_be_bool(score, dtype):
+    mask = np.eye(3, dtype=bool)
+    with pytest.raises(TypeError, match=r"`mask_pred` .*must be bool.*labels > 0"):
+        score(mask, mask.astype(dtype))
+    with pytest.raises(TypeError, match=r"`mask_true`"):
+        score(mask.astype(dtype), mask)
+
+
+@pytest.mark.parametrize("score", [confusion, *SCORES])
+def test_masks_must_have_one_shape(score):
+    with pytest.raises(ValueError, match=r"\(3, 1\).*shape of `mask_true` \(=\(3, 3\)\)"):
+        score(np.eye(3, dtype=bool), np.ones((3, 1), bool))
+
+
+def test_calibration_by_hand():
+    probabilities = np.array([[0.0, 0.2, 0.6], [0.7, 0.8, 1.0]])
+    mask = np.array([[0, 1, 0], [1, 1, 1]], bool)
+    result = calibration(probabilities, mask, n_bins=2)
+    assert result.count.tolist() == [2, 4]
+    assert result.mean_probability == pytest.approx([0.1, 0.775])
+    assert result.fraction == pytest.approx([0.5, 0.75])
+    assert result.error == pytest.approx((2 * 0.4 + 4 * 0.025) / 6)
+
+
+def test_honest_probabilities_have_a_small_error_and_overconfident_ones_a_known_one(rng):
+    probabilities = rng.random(200_000)
+    mask = rng.random(200_000) < probabilities
+    assert calibration(probabilities, mask).error < 0.01
+    sure = np.where(probabilities > 0.5, 1.0, 0.0)
+    # P(wrong) is the mean of min(p, 1 - p), a quarter.
+    assert calibration(sure, mask).error == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_error_is_that_of_the_definition(rng):
+    probabilities, mask = rng.random(5000) ** 2, rng.random(5000) < 0.3
+    mean, _, _ = stats.binned_statistic(probabilities, probabilities, bins=10, range=(0, 1))
+    seen, _, _ = stats.binned_statistic(probabilities, mask, bins=10, range=(0, 1))
+    count, _, _ = stats.binned_statistic(probabilities, mask, "count", bins=10, range=(0, 1))
+    expected = np.sum(count / count.sum() * np.abs(seen - mean))
+    assert calibration(probabilities, mask).error == pytest.approx(expected)
+
+
+def test_images_add_up_to_their_pixels(rng):
+    images = [(rng.random(shape), rng.random(shape) < 0.5) for shape in [(8, 9), (5, 5), (1, 30)]]
+    together = sum(calibration(*image) for image in images)
+    pooled = calibration(*(np.concatenate([i[k].ravel() for i in images]) for k in (0, 1)))
+    assert isinstance(together, Calibration)
+    assert together.count.tolist() == pooled.count.tolist()
+    assert together.mean_probability == pytest.approx(pooled.mean_probability)
+    assert together.error == pytest.approx(pooled.error)
+
+
+def test_empty_bins_are_nan_and_count_for_nothing():
+    result = calibration(np.full(4, 0.95, np.float32), np.ones(4, bool))
+    assert np.isnan(result.fraction[:9]).all() and result.fraction[9] == 1
+    assert result.error == pytest.approx(0.05, abs=1e-6)
+    assert np.isnan(calibration(np.zeros(0), np.zeros(0, bool)).error)
+
+
+def test_the_ends_belong_to_the_outer_bins():
+    result = calibration(np.array([0.0, 0.1, 1.0]), np.array([False, True, True]))
+    assert np.flatnonzero(result.count).tolist() == [0, 1, 9]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "mask", "n_bins", "error", "message"),
+    [
+        (np.zeros(3, np.uint8), np.zeros(3, bool), 10, TypeError, "must be float"),
+        (np.zeros(3), np.zeros(3), 10, TypeError, "`mask` .*must be bool"),
+        (np.zeros(3), np.zeros(4, bool), 10, ValueError, r"\(3,\).*\(=\(4,\)\)"),
+        (np.array([0.1, 1.5]), np.zeros(2, bool), 10, ValueError, "from 0.1 to 1.5"),
+        (np.array([0.1, np.nan]), np.zeros(2, bool), 10, ValueError, "between 0 and 1"),
+        (np.zeros(3), np.zeros(3, bool), 0, ValueError, r"`n_bins` \(=0\)"),
+    ],
+)
+def test_bad_calibration_input_is_named(probabilities, mask, n_bins, error, message):
+    with pytest.raises(error, match=message):
+        calibration(probabilities, mask, n_bins)
+
+
+def test_calibrations_of_other_bins_do_not_add():
+    one, other = (calibration(np.zeros(3), np.zeros(3, bool), n) for n in (5, 10))
+    with pytest.raises(ValueError, match="5 and 10"):
+        one + other
+    with pytest.raises(TypeError):
+        one + 1
 
 
 def test_a_failing_prediction_leaves_the_old_masks(tmp_path):

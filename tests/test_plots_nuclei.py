@@ -6,25 +6,20 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from helpers.evaluation.matching import FATES_TRUE, THRESHOLDS, match
+from helpers.evaluation.matching import OUTCOMES_TRUE, THRESHOLDS, match
 from helpers.evaluation.nuclei import (
     ERRORS,
-    PUBLISHED_AP,
     match_images,
-    nuclei_table,
     score_by_size,
     score_nuclei,
     tabulate_errors,
 )
-from helpers.evaluation.published import AP_SCORES, compare_published
-from helpers.figures.common import EXTRA, FOUND, MISSED
+from helpers.evaluation.published import POOLED, PUBLISHED_AP, compare_published
 from helpers.figures.nuclei import (
-    FATE_COLOURS,
-    paint_fates,
+    OUTCOME_COLOURS,
+    paint_outcomes,
     plot_error_types,
-    plot_fates,
     plot_nuclei_examples,
-    plot_precision_curve,
     plot_published,
     plot_recall_by_size,
     plot_sizes,
@@ -49,7 +44,7 @@ TRUE = draw((0, 0, 5, 5), (8, 0, 1, 9), (9, 0, 1, 9), (10, 0, 1, 9), (0, 10, 5, 
 PRED = draw(
     *[(0, 0, 5, 5), (8, 0, 3, 9), (0, 10, 5, 2), (0, 12, 5, 2), (0, 14, 5, 2), (18, 20, 5, 5)]
 )
-"""Matched, three merged, split into three, missed; and one spurious object."""
+"""Matched, three merged, split into three, missed; and one extra object."""
 
 
 @pytest.fixture
@@ -68,29 +63,6 @@ def legend(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_a_curve_stands_at_its_thresholds_and_may_end_early():
-    ours = np.linspace(0.8, 0.1, 10)
-    ax = plot_precision_curve({"ours": ours}, PUBLISHED_AP)
-    lines = {line.get_label(): line for line in ax.lines}
-    assert lines["ours"].get_xdata().tolist() == list(THRESHOLDS)
-    assert lines["ours"].get_ydata().tolist() == ours.tolist()
-    published = lines["StarDist (published)"]
-    assert published.get_xdata().tolist() == list(THRESHOLDS[:9])
-    assert published.get_ydata()[0] == 0.8641
-    styles = {line.get_linestyle() for name, line in lines.items() if name.endswith("(published)")}
-    assert len(styles) == len(PUBLISHED_AP) == 4
-    assert ax.get_ylim() == (0, 1)
-    assert legend(ax) == [*(f"{name} (published)" for name in PUBLISHED_AP), "ours"]
-
-
-def test_a_plot_goes_into_the_axes_it_is_given(matched):
-    _, axes = plt.subplots(1, 4)
-    assert plot_precision_curve({"ours": [0.5] * 10}, ax=axes[0]) is axes[0]
-    assert plot_error_types(tabulate_errors(score_nuclei(matched)), axes[1]) is axes[1]
-    assert plot_recall_by_size(score_by_size(nuclei_table(matched)), axes[2]) is axes[2]
-    assert plot_fates(TRUE, PRED, ax=axes[3]) is axes[3]
-
-
 def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
     tables = {"1": score_nuclei(matched), "2": score_nuclei(matched[:2])}
     tables["2"] = pd.concat([tables["2"], tables["1"].iloc[2:]], ignore_index=True)
@@ -101,7 +73,7 @@ def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
     lines = {line.get_label(): line for line in ax.lines}
     assert list(lines) == [*(f"{name} (published)" for name in PUBLISHED_AP), "reference"]
     assert lines["reference"].get_xdata().tolist() == list(THRESHOLDS[:9])
-    assert lines["reference"].get_ydata().tolist() == row[list(AP_SCORES)].tolist()
+    assert lines["reference"].get_ydata().tolist() == row[list(POOLED)].tolist()
     intervals, band = ax.collections
     assert intervals.get_segments()[0][:, 1].tolist() == [row["ap_50_low"], row["ap_50_high"]]
     edges = band.get_paths()[0].vertices
@@ -111,25 +83,17 @@ def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
     assert (ax.get_title(loc="left") + ax.get_title()) == "n = 12 nuclei in 3 images"
 
 
-def test_one_seed_has_no_band(matched):
-    _, ax = plt.subplots()
-    assert plot_published(compare_published({"1": score_nuclei(matched)}), ax) is ax
-    edges = ax.collections[1].get_paths()
-    assert not edges or np.isnan(edges[0].vertices[:, 1]).all()
-    ax.figure.canvas.draw()
-
-
 def test_bars_are_the_errors_of_each_kind_that_has_nuclei(matched):
     ax = plot_error_types(tabulate_errors(score_nuclei(matched)))
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
     assert list(widths) == list(ERRORS) == legend(ax)
-    each = 100 / 12  # of twelve true nuclei; all modalities together have a second spurious object
+    each = 100 / 12  # of twelve true nuclei; all modalities together have a second extra object
     assert widths["merged"] == pytest.approx([3 * each, 3 * each])
     assert widths["split"] == widths["missed"] == pytest.approx([each, each])
     assert widths["inaccurate"] == [0, 0]
-    assert widths["spurious"] == pytest.approx([each, 7 * each])
+    assert widths["extra"] == pytest.approx([each, 7 * each])
     colours = [to_hex(bars.patches[0].get_facecolor()).upper() for bars in ax.containers]
-    assert colours == [FATE_COLOURS[error] for error in ERRORS]
+    assert colours == [OUTCOME_COLOURS[error] for error in ERRORS]
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert labels == [
         "small fluorescent\n12 nuclei, 2 images",
@@ -170,47 +134,41 @@ def test_every_way_to_resize_has_a_line_over_the_sizes():
     assert ax.get_ylim() == (0, 1)
 
 
-def test_every_nucleus_has_the_colour_of_its_fate():
-    codes = paint_fates(TRUE, PRED, match(TRUE, PRED))
-    code = {name: place for place, name in enumerate(FATE_COLOURS, start=1)}
-    outline = len(FATE_COLOURS) + 1
-    assert codes[2, 2] == code["matched"]
+def test_every_nucleus_has_the_colour_of_its_outcome():
+    codes = paint_outcomes(TRUE, PRED, match(TRUE, PRED))
+    code = {name: place for place, name in enumerate(OUTCOME_COLOURS, start=1)}
+    outline = len(OUTCOME_COLOURS) + 1
+    assert codes[2, 2] == code["found"]
     assert codes[9, 4] == code["merged"]
     assert (codes[14:20, :6] == code["missed"]).all()
-    assert (codes[18:23, 20:25] == code["spurious"]).all()
+    assert (codes[18:23, 20:25] == code["extra"]).all()
     assert (codes[4, 4], codes[8, 4], codes[2, 12]) == (outline, outline, outline)
-    assert codes[0, 0] == code["matched"]  # the border of the image is no outline
+    assert codes[0, 0] == code["found"]  # the border of the image is no outline
     # Each of three fragments is two pixels wide: its outline covers all of it.
     assert (codes[0:5, 10:16] == outline).all()
     nothing = (TRUE == 0) & (PRED == 0)
     assert (codes[nothing] == 0).all() and (codes[~nothing] > 0).all()
-    assert set(FATE_COLOURS) == {*FATES_TRUE, "spurious"}
+    assert set(OUTCOME_COLOURS) == {*OUTCOMES_TRUE, "extra"}
 
 
-def test_the_colours_of_the_house_keep_their_meaning():
-    assert [FATE_COLOURS[fate] for fate in ("matched", "missed", "spurious")] == [
-        *(FOUND, MISSED, EXTRA)
-    ]
-    assert len(set(FATE_COLOURS.values())) == len(FATE_COLOURS)
-
-
-def test_examples_stand_in_the_order_of_the_house():
+def test_examples_are_cut_to_their_windows():
     image = np.random.default_rng(0).integers(0, 255, TRUE.shape, dtype=np.uint8)
     empty = np.zeros_like(TRUE)
-    figure = plot_nuclei_examples([(image, TRUE, PRED), (image, empty, empty)], ["first", "none"])
+    window = (slice(2, 9), slice(1, 5))
+    examples = [(image, TRUE, PRED), (image, empty, empty)]
+    figure = plot_nuclei_examples(examples, ["first", "none"], [window, None])
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert titles == ["first", "truth", "prediction", "errors", "none", "", "", ""]
-    told = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert told == [*FATE_COLOURS, "prediction's outline"]
+    assert figure.axes[3].get_xlim() == (0.5, 4.5) and figure.axes[3].get_ylim() == (8.5, 1.5)
     figure.canvas.draw()
     frame = figure.legends[0].get_window_extent()
     assert frame.x0 >= 0 and frame.x1 <= figure.bbox.width
 
 
-def test_a_spurious_object_keeps_off_true_nuclei():
-    # A corner of 4 px of 36 and 25: an IoU of 4/57, too little to be more than missed and spurious.
+def test_an_extra_object_keeps_off_true_nuclei():
+    # A corner of 4 px of 36 and 25: an IoU of 4/57, too little to be more than missed and extra.
     true, pred = draw((0, 0, 6, 6)), draw((4, 4, 5, 5))
-    codes = paint_fates(true, pred, match(true, pred))
-    missed, spurious = (list(FATE_COLOURS).index(fate) + 1 for fate in ("missed", "spurious"))
+    codes = paint_outcomes(true, pred, match(true, pred))
+    missed, extra = (list(OUTCOME_COLOURS).index(outcome) + 1 for outcome in ("missed", "extra"))
     assert (codes[true > 0] == missed).all()
-    assert (codes[(pred > 0) & (true == 0)] == spurious).all()
+    assert (codes[(pred > 0) & (true == 0)] == extra).all()

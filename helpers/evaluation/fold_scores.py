@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from helpers.analysis.modality import MODALITIES
-from helpers.evaluation.nuclei import ratio_interval, summarise_nuclei
-from helpers.evaluation.scores import ALL, summarise_scores
+from helpers.evaluation.nuclei import summarise_nuclei
+from helpers.evaluation.summary import ALL, bootstrap_interval, summarise_scores
 from helpers.run_folder import resolve
 
 SCORES = "scores.csv"
@@ -145,12 +144,8 @@ def _pair(grouped: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
 
 def _difference(pairs: pd.DataFrame, score: str, n_resamples: int, seed: int) -> dict[str, float]:
     one, other = pairs[f"{score}_grouped"], pairs[f"{score}_random"]
-    low, estimate, high = ratio_interval(
-        other - one,
-        np.ones(len(pairs)),
-        pairs["group"],
-        n_resamples=n_resamples,
-        rng=np.random.default_rng(seed),
+    low, estimate, high = bootstrap_interval(
+        other - one, pairs["group"], seed=seed, n_resamples=n_resamples
     )
     counts = {"n_images": len(pairs), "n_fields": pairs["group"].nunique()}
     means = {"grouped": one.mean(), "random": other.mean()}

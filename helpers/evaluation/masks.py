@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-
 MaskWriter = Callable[[str, NDArray[np.bool_]], Any]
 """Takes the id of an image and its mask; made by `mask_folder`."""
 

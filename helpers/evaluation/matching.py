@@ -271,7 +271,9 @@ def _find_outcomes(pairs, matched_true, matched_pred):
     near_true, near_pred = mark(true[near], len(matched_true)), mark(pred[near], len(matched_pred))
     return (
         np.select([matched_true, merged, split, near_true], OUTCOMES_TRUE[:-1], OUTCOMES_TRUE[-1]),
-        np.select([matched_pred, merging, fragment, near_pred], OUTCOMES_PRED[:-1], OUTCOMES_PRED[-1]),
+        np.select(
+            [matched_pred, merging, fragment, near_pred], OUTCOMES_PRED[:-1], OUTCOMES_PRED[-1]
+        ),
         int(merging.sum()),
         int(split.sum()),
     )

@@ -25,7 +25,6 @@ from helpers.evaluation.summary import (
 )
 from helpers.network.prediction import Network
 
-
 SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
 """What `summarise_nuclei` gives. All are pooled over nuclei but mean_ap_50 and bowl."""
 ERRORS = ("merged", "split", "inaccurate", "missed", "extra")
@@ -169,8 +168,8 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
     -------
     DataFrame
         id, modality, group of its image; label; area_px; diameter_px (of the circle of equal area);
-        iou (with its partner, 0 without one); outcome (one of `matching.OUTCOMES_TRUE`). Without any
-        nucleus the table is empty but has these columns.
+        iou (with its partner, 0 without one); outcome (one of `matching.OUTCOMES_TRUE`). Without
+        any nucleus the table is empty but has these columns.
     """
     parts = [
         pd.DataFrame(

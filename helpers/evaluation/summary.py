@@ -1,5 +1,6 @@
 """What the scores of many images come to: by modality, with intervals over fields of view."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,15 +85,11 @@ def bootstrap_interval(
     estimate = float(_ratio_of_sums(*sums))
     if len(sums[0]) == 1 or np.isnan(estimate):
         return Interval(np.nan, estimate, np.nan)
-    drawn = stats.bootstrap(
-        sums,
-        _ratio_of_sums,
-        paired=True,
-        vectorized=True,
-        n_resamples=n_resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).bootstrap_distribution
+    options = {"paired": True, "vectorized": True, "method": "percentile"}
+    options |= {"n_resamples": n_resamples, "rng": np.random.default_rng(seed)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # draws without any whole
+        drawn = stats.bootstrap(sums, _ratio_of_sums, **options).bootstrap_distribution
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), estimate, float(high))
 
@@ -105,9 +102,10 @@ def _ratio_of_sums(parts, wholes, axis: int = -1):
 def _check_finite(values: Sequence[float]) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        n_bad = np.count_nonzero(~np.isfinite(values))
         raise ValueError(
-            f"the values to summarise (shape {values.shape}, {np.count_nonzero(~np.isfinite(values))}"
-            " not finite) must be one row of numbers; drop images without a score, and say so"
+            f"the values to summarise (shape {values.shape}, {n_bad} not finite) must be one row "
+            "of finite numbers; drop images without a score, and say so"
         )
     return values
 

@@ -9,17 +9,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.analysis.modality import display_name
 from helpers.evaluation.masks import Calibration
+from helpers.evaluation.summary import name_score
 from helpers.figures.common import (
-    EXTRA,
-    FOUND,
-    MISSED,
     MODALITY_COLOURS,
+    legend_handles,
     plot_errors,
     plot_image,
     plot_outlines,
@@ -27,10 +25,6 @@ from helpers.figures.common import (
 
 OVERLAY_DPI, OVERLAY_BYTES, OVERLAY_COLOURS = 90, 140_000, 128
 """Of a saved overlay: above so many bytes, it is reduced to so many colours."""
-ERROR_LEGEND = [
-    Patch(facecolor=colour, label=label)
-    for colour, label in ((FOUND, "found"), (MISSED, "missed"), (EXTRA, "extra"))
-]
 
 
 def plot_scores(
@@ -41,7 +35,8 @@ def plot_scores(
     Parameters
     ----------
     table, summary : DataFrame
-        As `evaluate` and `summarise_scores` of `helpers.evaluation.scores` give them.
+        As `helpers.evaluation.scores.evaluate` and
+        `helpers.evaluation.summary.summarise_scores` give them.
     score : str
         A column of both; its axis is fixed at 0 to 1.
     """
@@ -59,20 +54,15 @@ def plot_scores(
         ax.scatter(values[score], jitter, s=18, color=colour, alpha=0.5, linewidths=0)
         ax.hlines(y + 0.28, row["low"], row["high"], color="black", linewidth=1.5)
         ax.plot(row["estimate"], y + 0.28, "D", color="black", markersize=5)
-    ax.set_yticks(range(len(rows)), [_tell(row) for _, row in rows.iterrows()])
+    ax.set_yticks(range(len(rows)), [_label_row(row) for _, row in rows.iterrows()])
     ax.set(
-        xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{say_score(score)} of the foreground"
+        xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{name_score(score)} of the foreground"
     )
     ax.set_title(f"n = {len(table)} images; diamond and line: mean and 95 % interval")
     return ax
 
 
-def say_score(score: str) -> str:
-    """Return a score as a reader says it: "iou" becomes "IoU"."""
-    return {"iou": "IoU", "dice": "Dice"}.get(score, score)
-
-
-def _tell(row: pd.Series) -> str:
+def _label_row(row: pd.Series) -> str:
     modality = (
         display_name(row["modality"]) if row["modality"] in MODALITY_COLOURS else "all modalities"
     )
@@ -108,7 +98,7 @@ def plot_score_against(
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("{x:g}")
-    ax.set(xlabel=label, ylabel=f"{say_score(score)} of the foreground", ylim=(0, 1))
+    ax.set(xlabel=label, ylabel=f"{name_score(score)} of the foreground", ylim=(0, 1))
     ax.set_title(f"n = {len(known)} images{left_out}")
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
@@ -119,13 +109,13 @@ def plot_calibration(
 ) -> Sequence[Axes]:
     """Draw the reliability diagram and, below it, how many pixels stand behind each point.
 
-    Return both axes. On the diagonal a probability means what it says; below it the network is
-    too sure of nuclei, above it not sure enough.
+    Return both axes. On the diagonal a probability is what is observed; below it the network
+    is overconfident about nuclei, above it underconfident.
     """
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(5, 5), sharex=True, height_ratios=(3, 1))
     top, bottom = axes
-    top.plot([0, 1], [0, 1], "--", color="#949494", label="honest")
+    top.plot([0, 1], [0, 1], "--", color="#949494", label="calibrated")
     top.plot(
         calibration.mean_probability, calibration.fraction, "o-", color="#0173B2", label="network"
     )
@@ -168,11 +158,12 @@ def plot_examples(
         row[0].set_title(title, fontsize="small")
     for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
         ax.set_title(title, fontsize="small")
-    figure.legend(handles=ERROR_LEGEND, loc="outside lower right", ncols=3, frameon=False)
+    names = ("truth", "prediction", "found", "missed", "extra")
+    figure.legend(handles=legend_handles(*names), loc="outside lower right", ncols=5, frameon=False)
     return figure
 
 
-def tell_example(row) -> str:
+def title_example(row) -> str:
     """Return a title: rank, modality and IoU of an example, as `pick_examples` gives it."""
     return f"{row.rank}: {display_name(row.modality)}\nIoU {row.iou:.2f}"
 

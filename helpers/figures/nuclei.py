@@ -6,18 +6,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
 from helpers.analysis.modality import display_name
-from helpers.evaluation.matching import FATES_TRUE, THRESHOLDS, Matching, match
+from helpers.evaluation.matching import OUTCOMES_TRUE, THRESHOLDS, Matching, match
 from helpers.evaluation.nuclei import ERRORS
-from helpers.evaluation.published import AP_SCORES, ENDS
+from helpers.evaluation.published import ENDS, POOLED
+from helpers.evaluation.summary import ALL
 from helpers.figures.common import (
     EXTRA,
     FOUND,
@@ -26,27 +29,27 @@ from helpers.figures.common import (
     plot_labels,
 )
 
-FATE_COLOURS = {
-    "matched": FOUND,
+OUTCOME_COLOURS = {
+    "found": FOUND,
     "merged": "#CC78BC",
     "split": "#029E73",
     "inaccurate": "#949494",
     "missed": MISSED,
-    "spurious": EXTRA,
+    "extra": EXTRA,
 }
-"""Colours from seaborn's colour-blind palette; a fate has the same one in every figure."""
+"""Colours from seaborn's colour-blind palette; an outcome has the same one in every figure."""
 PUBLISHED_LINES = ("solid", "dashed", "dashdot", "dotted")
 RESIZED = {
     "as_is": "the image as it is",
     "found": "it at the scale found",
     "given": "it with the diameter given",
 }
-"""Ways in which `benchmarks/sizes.py` segments an image, as a reader says them."""
+"""Ways in which `benchmarks/sizes.py` segments an image."""
 _SIZE_SCORES = {
     "ap_50": "average precision at IoU 0.5",
     "recall_70": "share of nuclei found at IoU 0.7",
 }
-_OUTLINE = len(FATE_COLOURS) + 1
+_OUTLINE = len(OUTCOME_COLOURS) + 1
 
 
 def plot_precision_curve(
@@ -62,15 +65,15 @@ def plot_precision_curve(
         Values (0 to 1) at IoU .50, .55, ... .95 by name. A shorter one ends earlier.
     published : mapping of str to sequence of float, optional
         The same from the literature, drawn in grey, such as
-        `helpers.evaluation.nuclei_scores.PUBLISHED_AP`.
+        `helpers.evaluation.published.PUBLISHED_AP`.
     ax : matplotlib.axes.Axes, optional
         Where to draw; the current axes by default.
     """
     ax = plt.gca() if ax is None else ax
     for place, (name, values) in enumerate((published or {}).items()):
         line = PUBLISHED_LINES[place % len(PUBLISHED_LINES)]
-        told = f"{name} (published)"
-        ax.plot(THRESHOLDS[: len(values)], values, color="0.55", linestyle=line, label=told)
+        label = f"{name} (published)"
+        ax.plot(THRESHOLDS[: len(values)], values, color="0.55", linestyle=line, label=label)
     palette = sns.color_palette("colorblind")
     for place, (name, values) in enumerate(curves.items()):
         look = {"color": palette[place % len(palette)], "linewidth": 2, "markersize": 4}
@@ -84,23 +87,23 @@ def plot_precision_curve(
 def plot_published(comparison: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw our average precision at IoU .50 to .90 against the published; return the axes.
 
-    `comparison` is as `helpers.evaluation.comparison.compare_published` returns it; methods of
+    `comparison` is as `helpers.evaluation.published.compare_published` returns it; methods of
     which only an average over images is published are left out. Vertical lines are 95 % intervals
     over fields of view, the band reaches from the lowest to the highest seed.
     """
     ax = plt.gca() if ax is None else ax
-    known = comparison.dropna(subset=list(AP_SCORES)).set_index("method")
-    curves = known[list(AP_SCORES)].T.to_dict("list")
-    ours = known[~known["published"]]
+    known = comparison.dropna(subset=list(POOLED)).set_index("method")
+    curves = known[list(POOLED)].T.to_dict("list")
+    ours = known[known["source"] == ""]
     plot_precision_curve(
         {name: curves[name] for name in ours.index},
         {name: values for name, values in curves.items() if name not in ours.index},
         ax,
     )
-    limits, palette = THRESHOLDS[: len(AP_SCORES)], sns.color_palette("colorblind")
+    limits, palette = THRESHOLDS[: len(POOLED)], sns.color_palette("colorblind")
     for place, row in enumerate(ours.to_dict("records")):
         low, high, seed_low, seed_high = (
-            [row[f"{score}_{end}"] for score in AP_SCORES] for end in ENDS
+            [row[f"{score}_{end}"] for score in POOLED] for end in ENDS
         )
         colour = palette[place % len(palette)]
         ax.vlines(limits, low, high, color=colour, linewidth=1.5, alpha=0.6)
@@ -113,7 +116,7 @@ def plot_published(comparison: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw errors per 100 true nuclei as bars, a group of bars a modality; return the axes.
 
-    `errors` is as `helpers.evaluation.nuclei_scores.tabulate_errors` returns it; modalities without
+    `errors` is as `helpers.evaluation.nuclei.tabulate_errors` returns it; modalities without
     true nuclei are left out.
     """
     ax = plt.gca() if ax is None else ax
@@ -121,11 +124,9 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     height = 0.8 / len(ERRORS)
     for place, error in enumerate(ERRORS):
         y = known.index + (place - (len(ERRORS) - 1) / 2) * height
-        bars = ax.barh(y, known[error], height, color=FATE_COLOURS[error], label=error)
+        bars = ax.barh(y, known[error], height, color=OUTCOME_COLOURS[error], label=error)
         ax.bar_label(bars, fmt="{:.1f}", padding=2, fontsize="x-small")
-    ax.set_yticks(
-        known.index, [_tell(row.modality, row.n_true, row.n_images) for row in known.itertuples()]
-    )
+    ax.set_yticks(known.index, [_label_row(row) for row in known.itertuples()])
     ax.invert_yaxis()
     ax.set(xlabel="errors per 100 true nuclei")
     ax.margins(x=0.08)
@@ -133,38 +134,47 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _tell(modality: str, n_true: int, n_images: int) -> str:
-    nuclei = "nucleus" if n_true == 1 else "nuclei"
-    images = "image" if n_images == 1 else "images"
-    name = display_name(modality) if modality != "all" else "all modalities"
-    return f"{name}\n{n_true:,} {nuclei}, {n_images} {images}"
+def _label_row(row) -> str:
+    name = display_name(row.modality) if row.modality != ALL else "all modalities"
+    nuclei = "nucleus" if row.n_true == 1 else "nuclei"
+    images = "image" if row.n_images == 1 else "images"
+    return f"{name}\n{row.n_true:,} {nuclei}, {row.n_images} {images}"
 
 
 def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the share of nuclei found against their diameter, by IoU; return the axes.
 
-    `sizes` is as `helpers.evaluation.nuclei_scores.score_by_size` returns it. A point is a class
+    `sizes` is as `helpers.evaluation.nuclei.score_by_size` returns it. A point is a class
     of sizes at its median, the line its 95 % interval over fields of view; the numbers on top are
     the nuclei of each class.
     """
     ax = plt.gca() if ax is None else ax
-    palette = sns.color_palette("colorblind")
     for place, (threshold, rows) in enumerate(sizes.groupby("threshold")):
-        # Beside each other, so that neither interval hides the other.
-        x, colour = rows["diameter_px"] * 1.02**place, palette[place % len(palette)]
-        ax.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.5, alpha=0.6)
-        label = f"IoU from {threshold:g} on"
-        ax.plot(x, rows["estimate"], "o-", color=colour, markersize=5, label=label, clip_on=False)
+        values = rows[["diameter_px", "estimate", "low", "high"]]
+        _plot_by_size(values, f"IoU from {threshold:g} on", 1.02**place, place, ax)
     classes = sizes.drop_duplicates("from_px")
-    for x, n_nuclei in zip(classes["diameter_px"], classes["n_nuclei"], strict=True):
-        text = {"ha": "center", "fontsize": "x-small", "color": "0.4"}
-        ax.text(x, 1.03, f"{n_nuclei:,}", transform=ax.get_xaxis_transform(), **text)
-    ax.set_xscale("log", base=2)
+    _count_above(classes["diameter_px"], classes["n_nuclei"], ax)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set(ylim=(0, 1), xlabel="diameter of the nucleus (px)", ylabel="share of nuclei found")
     ax.set_title(f"n = {classes['n_nuclei'].sum():,} nuclei, of each class below", pad=16)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def _plot_by_size(values: pd.DataFrame, label: str, shift: float, place: int, ax: Axes) -> None:
+    """Draw size, estimate and interval; `shift` keeps intervals beside each other."""
+    size, estimate, low, high = values.to_numpy(float).T
+    colour = sns.color_palette("colorblind")[place]
+    ax.vlines(size * shift, low, high, color=colour, linewidth=1.5, alpha=0.6)
+    ax.plot(size * shift, estimate, "o-", color=colour, markersize=5, label=label, clip_on=False)
+
+
+def _count_above(sizes_px: pd.Series, counts: pd.Series, ax: Axes) -> None:
+    """Set a logarithmic axis of sizes, and above each how many were counted."""
+    ax.set_xscale("log", base=2)
+    for x, count in zip(sizes_px, counts, strict=True):
+        text = {"ha": "center", "fontsize": "x-small", "color": "0.4"}
+        ax.text(x, 1.03, f"{count:,}", transform=ax.get_xaxis_transform(), **text)
 
 
 def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None) -> Axes:
@@ -181,19 +191,12 @@ def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None
         Where to draw; the current axes by default.
     """
     ax = plt.gca() if ax is None else ax
-    palette = sns.color_palette("colorblind")
     for place, (way, label) in enumerate(RESIZED.items()):
         rows = table[table["way"] == way]
-        # Beside each other, so that neither interval hides the others.
-        x, colour = rows["diameter_px"] * 1.03 ** (place - 1), palette[place]
-        low, high = rows[f"{score}_low"], rows[f"{score}_high"]
-        ax.vlines(x, low, high, color=colour, linewidth=1.5, alpha=0.6)
-        ax.plot(x, rows[score], "o-", color=colour, markersize=5, label=label, clip_on=False)
+        values = rows[["diameter_px", score, f"{score}_low", f"{score}_high"]]
+        _plot_by_size(values, label, 1.03 ** (place - 1), place, ax)
     sizes = table.drop_duplicates("diameter_px")
-    for x, n_images in zip(sizes["diameter_px"], sizes["n_images"], strict=True):
-        text = {"ha": "center", "fontsize": "x-small", "color": "0.4"}
-        ax.text(x, 1.03, f"{n_images:,}", transform=ax.get_xaxis_transform(), **text)
-    ax.set_xscale("log", base=2)
+    _count_above(sizes["diameter_px"], sizes["n_images"], ax)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(sizes["diameter_px"], [f"{x:g}" for x in sizes["diameter_px"]])
     ax.set(ylim=(0, 1), xlabel="median diameter of the nuclei in the image (px)")
@@ -203,7 +206,7 @@ def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None
     return ax
 
 
-def paint_fates(
+def paint_outcomes(
     labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer], matching: Matching
 ) -> NDArray[np.uint8]:
     """Return what became of every nucleus, as an image of codes.
@@ -211,34 +214,34 @@ def paint_fates(
     Returns
     -------
     numpy.ndarray of uint8, shape (H, W)
-        0 where there is neither, the place in `FATE_COLOURS` (from 1 on) of the fate of the true
-        nucleus, or of "spurious" where a spurious object lies on background; the last code, 7,
-        on the outline of every other predicted object.
+        0 where there is neither, the place in `OUTCOME_COLOURS` (from 1 on) of what became of the
+        true nucleus, or of "extra" where an extra object lies on background; the last code, 7, on
+        the outline of every other predicted object.
     """
-    names = list(FATE_COLOURS)
+    names = list(OUTCOME_COLOURS)
     codes = np.zeros(labels_true.shape, np.uint8)
-    for fate in FATES_TRUE:
-        nuclei = np.isin(labels_true, matching.ids_true[matching.fates_true == fate])
-        codes[nuclei] = names.index(fate) + 1
-    spurious = np.isin(labels_pred, matching.ids_pred[matching.fates_pred == "spurious"])
-    codes[spurious & (codes == 0)] = names.index("spurious") + 1
-    codes[find_boundaries(np.where(spurious, 0, labels_pred), mode="inner")] = _OUTLINE
+    for outcome in OUTCOMES_TRUE:
+        nuclei = np.isin(labels_true, matching.ids_true[matching.outcomes_true == outcome])
+        codes[nuclei] = names.index(outcome) + 1
+    extra = np.isin(labels_pred, matching.ids_pred[matching.outcomes_pred == "extra"])
+    codes[extra & (codes == 0)] = names.index("extra") + 1
+    codes[find_boundaries(np.where(extra, 0, labels_pred), mode="inner")] = _OUTLINE
     return codes
 
 
-def plot_fates(
+def plot_outcomes(
     labels_true: NDArray[np.integer],
     labels_pred: NDArray[np.integer],
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw true nuclei in the colours of their fates, predictions outlined; return the axes.
+    """Draw true nuclei in the colours of their outcomes, predictions outlined; return the axes.
 
-    Spurious objects are filled. Fates are those of `helpers.evaluation.instances.match`.
+    Extra objects are filled. Outcomes are those of `helpers.evaluation.matching.match`.
     """
     ax = plt.gca() if ax is None else ax
-    codes = paint_fates(labels_true, labels_pred, match(labels_true, labels_pred))
-    colours = ListedColormap(["black", *FATE_COLOURS.values(), "white"])
+    codes = paint_outcomes(labels_true, labels_pred, match(labels_true, labels_pred))
+    colours = ListedColormap(["black", *OUTCOME_COLOURS.values(), "white"])
     ax.imshow(codes, cmap=colours, vmin=0, vmax=_OUTLINE)
     ax.set_title(title)
     ax.set_axis_off()
@@ -246,33 +249,44 @@ def plot_fates(
 
 
 def plot_nuclei_examples(
-    examples: Sequence[tuple[NDArray, NDArray, NDArray]], titles: Sequence[str]
+    examples: Sequence[tuple[NDArray, NDArray, NDArray]],
+    titles: Sequence[str],
+    windows: Sequence[tuple[slice, slice] | None] | None = None,
 ) -> Figure:
     """Draw a row an example, (image, true labels, predicted labels), and return the figure.
 
-    Columns: image, truth, prediction, errors. Each row's title stands at its left end.
+    Columns: image, truth, prediction, errors. Each row's title stands at its left end. Of an
+    example with a window, (rows, columns), only that part is shown.
     """
     figure, axes = plt.subplots(
         len(examples), 4, figsize=(9, 2.35 * len(examples) + 0.4), squeeze=False
     )
-    for row, (image, labels_true, labels_pred), title in zip(axes, examples, titles, strict=True):
+    shown = zip(axes, examples, titles, windows or [None] * len(examples), strict=True)
+    for row, (image, labels_true, labels_pred), title, window in shown:
         plot_image(image, ax=row[0]).set_title(title, fontsize="small")
         plot_labels(labels_true, ax=row[1])
         plot_labels(labels_pred, ax=row[2])
-        plot_fates(labels_true, labels_pred, ax=row[3])
+        plot_outcomes(labels_true, labels_pred, ax=row[3])
+        if window is not None:
+            rows, columns = window
+            limits = {"xlim": (columns.start - 0.5, columns.stop - 0.5)}
+            plt.setp(row, ylim=(rows.stop - 0.5, rows.start - 0.5), **limits)
     for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
         ax.set_title(title, fontsize="small")
     figure.legend(
-        handles=_fate_legend(),
+        handles=_outcome_legend(),
+        title="errors",
         loc="outside lower right",
-        ncols=len(FATE_COLOURS) + 1,
-        frameon=False,
+        ncols=len(OUTCOME_COLOURS) + 1,
         fontsize="small",
         columnspacing=1.2,
+        facecolor="black",  # as in the drawing, where outlines are white
+        labelcolor="white",
     )
+    figure.legends[0].get_title().set_color("white")
     return figure
 
 
-def _fate_legend() -> list[Patch]:
-    fates = [Patch(facecolor=colour, label=fate) for fate, colour in FATE_COLOURS.items()]
-    return [*fates, Patch(facecolor="black", edgecolor="0.7", label="prediction's outline")]
+def _outcome_legend() -> list[Artist]:
+    outcomes = [Patch(facecolor=colour, label=name) for name, colour in OUTCOME_COLOURS.items()]
+    return [*outcomes, Line2D([], [], color="white", label="prediction's outline")]

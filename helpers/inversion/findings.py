@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.analysis.audit import FAILS_BELOW
 from helpers.analysis.modality import MODALITIES
-from helpers.evaluation.masks import bootstrap_interval
+from helpers.evaluation.summary import bootstrap_interval
 from helpers.inversion.variants import ARMS
 
 MEASURES = ("iou", "fraction_true", "fraction_pred", "ground_marked", "inverted")
@@ -60,13 +60,9 @@ def summarise_arms(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 
         about |= {"n_fields": len(set(fields)), "n_seeds": len(seeds)}
         for measure in MEASURES:
             interval = bootstrap_interval(
-                images[measure].to_numpy(float),
-                rng=np.random.default_rng(seed),
-                groups=fields,
-                n_resamples=n_resamples,
+                images[measure], fields, seed=seed, n_resamples=n_resamples
             )
-            known = about["n_fields"] > 1
-            low, high = (interval.low, interval.high) if known else (np.nan, np.nan)
+            low, high = interval.low, interval.high
             spread = {"seed_low": seeds[measure].min(), "seed_high": seeds[measure].max()}
             numbers = {"estimate": interval.estimate, "low": low, "high": high}
             rows.append(about | {"measure": measure} | numbers | spread)
@@ -140,13 +136,10 @@ def compare_arms(
         modality for modality in MODALITIES if modality in set(difference["modality"])
     ):
         part = difference[difference["modality"] == modality]
-        rng = np.random.default_rng(seed)
         low, estimate, high = bootstrap_interval(
-            part["difference"], rng=rng, groups=part["group"], n_resamples=n_resamples
+            part["difference"], part["group"], seed=seed, n_resamples=n_resamples
         )
         n_fields = part["group"].nunique()
-        if n_fields == 1:
-            low = high = np.nan
         numbers = {"difference": estimate, "low": low, "high": high}
         rows.append({"modality": modality, **numbers, "n_images": len(part), "n_fields": n_fields})
     return pd.DataFrame(rows)

@@ -1,0 +1,135 @@
+"""Beside the published: what is quoted, what is ours, and where ours is clearly above."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.modality import MODALITIES
+from helpers.evaluation.nuclei import match_images, score_nuclei, summarise_nuclei
+from helpers.evaluation.published import (
+    COMPARISON,
+    POOLED,
+    PUBLISHED_AP,
+    PUBLISHED_RECALL,
+    compare_published,
+    compare_recall,
+    find_clear,
+    read_seeds,
+    tabulate_published,
+)
+from helpers.evaluation.summary import bootstrap_interval
+from helpers.run_folder import resolve
+
+
+def draw(*, n_images=6, seed=0, lost=10):
+    """Return scores of squares of 8 px in two modalities, some lost, others moved by a pixel."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for place in range(n_images):
+        true = np.kron(np.arange(60).reshape(6, 10), np.ones((8, 8), int))
+        pred = np.roll(true, place % 2, 0)
+        pred[np.isin(pred, rng.permutation(60)[: rng.integers(0, lost)])] = 0
+        images.append((str(place), MODALITIES[place % 2], place // 2, true, pred))
+    return score_nuclei(match_images(images))
+
+
+def ours(comparison):
+    return comparison[comparison["source"] == ""].iloc[0]
+
+
+def test_published_figures_stand_as_published():
+    comparison = compare_published({"1": draw()}).set_index("method")
+    for method, values in PUBLISHED_AP.items():
+        assert comparison.loc[method, list(POOLED)].tolist() == list(values)
+        assert np.isnan(comparison.loc[method, "mean_ap_50"])
+    assert comparison.loc["EmbedSeg", "mean_ap_50"] == 0.887
+    assert comparison.loc["EmbedSeg", list(POOLED)].isna().all()
+    assert comparison.loc["Cellpose-SAM", "bowl"] == 0.656
+    assert comparison["source"].eq("").sum() == 1
+    assert comparison.loc["StarDist", ["n_seeds", "n_images", "ap_50_low"]].isna().all()
+
+
+def test_the_committed_comparison_is_that_of_the_committed_seeds():
+    kept = pd.read_csv(resolve(COMPARISON), keep_default_na=False, na_values=[""])
+    again = compare_published(read_seeds()).round(4)
+    for column in again.columns.drop("source"):
+        same = kept[column].eq(again[column]) | (kept[column].isna() & again[column].isna())
+        assert same.all(), f"{column}: run `python -m helpers.evaluation.published`"
+    row = ours(again)
+    averaged = [row[f"mean_ap_{percent}"] for percent in (50, 60, 70, 80, 90)]
+    assert np.round(averaged, 3).tolist() == [0.878, 0.838, 0.779, 0.655, 0.398]
+    assert [round(row[name], 3) for name in ("bowl", "bowl_seed_low", "bowl_seed_high")] == [
+        *(0.668, 0.666, 0.671)
+    ]
+    assert find_clear(again) == ["ap_75", "ap_80"]
+
+
+def test_ours_are_those_of_the_summary_of_nuclei():
+    table = draw()
+    row = ours(compare_published({"1": table}))
+    summary = summarise_nuclei(table).query("modality == 'all'").set_index("score")
+    for score in ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl"):
+        assert row[score] == pytest.approx(summary.loc[score, "estimate"])
+        ends = row[[f"{score}_low", f"{score}_high"]].tolist()
+        assert ends == summary.loc[score, ["low", "high"]].tolist()
+        assert np.isnan(row[f"{score}_seed_low"])
+    assert row[["n_seeds", "n_images", "n_fields", "n_nuclei"]].tolist() == [1, 6, 3, 6 * 59]
+
+
+def test_several_seeds_give_their_mean_and_their_range():
+    seeds = {"1": draw(), "2": draw(seed=1, lost=30), "3": draw(seed=2)}
+    each = [ours(compare_published({name: table}))["ap_50"] for name, table in seeds.items()]
+    row = ours(compare_published(seeds))
+    assert row["ap_50"] == pytest.approx(np.mean(each))
+    assert [row["ap_50_seed_low"], row["ap_50_seed_high"]] == [min(each), max(each)]
+    together = pd.concat(seeds.values())
+    wholes = together["n_true"] + together["n_pred"] - together["tp_50"]
+    found = bootstrap_interval(together["tp_50"], together["group"], wholes)
+    assert (row["ap_50_low"], row["ap_50_high"]) == (found.low, found.high)
+
+
+def test_seeds_are_matched_by_image_and_share_the_fields_of_the_first():
+    table = draw()
+    shuffled = table.sample(frac=1, random_state=3).assign(group=range(6))
+    row = ours(compare_published({"1": table, "2": shuffled}))
+    alone = ours(compare_published({"1": table}))
+    assert row["n_fields"] == 3
+    for end in ("", "_low", "_high"):
+        assert row[f"ap_70{end}"] == pytest.approx(alone[f"ap_70{end}"])
+
+
+def test_other_images_or_none_are_refused():
+    with pytest.raises(ValueError, match="scores of '2' are of other images \\(1 ids differ"):
+        compare_published({"1": draw(), "2": draw(n_images=5)})
+    with pytest.raises(ValueError, match="no table"):
+        compare_published({})
+
+
+def test_a_readers_table_has_the_methods_that_published_a_score():
+    comparison = compare_published({"1": draw(), "2": draw(seed=1, lost=30)}, name="reference")
+    shown = tabulate_published(comparison, ("ap_50", "ap_90"))
+    assert shown.columns.tolist() == ["AP .50", "AP .90"]
+    assert shown.index.tolist() == [*PUBLISHED_AP, "reference", "reference, range of 2 seeds"]
+    assert shown.loc["StarDist"].tolist() == ["0.864", "0.119"]
+    row = ours(comparison)
+    ends = f"({row['ap_50_low']:.3f} to {row['ap_50_high']:.3f})"
+    assert shown.loc["reference", "AP .50"] == f"{row['ap_50']:.3f} {ends}"
+    assert tabulate_published(comparison, ("mean_ap_50", "bowl")).loc["EmbedSeg"].tolist() == [
+        *("0.887", "")
+    ]
+
+
+def test_only_an_interval_above_all_published_is_clear():
+    perfect = draw(lost=2)
+    assert set(find_clear(compare_published({"1": perfect}))) <= set(POOLED)
+    assert "ap_90" not in find_clear(compare_published({"1": draw(lost=60)}))
+
+
+def test_recall_stands_beside_the_published_of_its_modality():
+    comparison = compare_recall(summarise_nuclei(draw())).set_index("modality")
+    assert comparison.index.tolist() == ["small_fluorescent", "large_fluorescent"]
+    best, plain = PUBLISHED_RECALL
+    assert comparison.loc["large_fluorescent", [best, plain]].tolist() == [0.88, 0.53]
+    assert comparison.loc["small_fluorescent", "n_images"] == 3
+    with pytest.raises(ValueError, match="recall_70"):
+        compare_recall(summarise_nuclei(draw()).query("score == 'pq'"))
