@@ -1,4 +1,4 @@
-"""Figures of the network itself: drawing, cost, field of view, and a batch it has learned."""
+"""Figures of the network itself: the U, its feature maps, its field of view, a batch it fits."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,17 +10,20 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
+from helpers.architecture import HEADS
 from helpers.evaluation.masks import iou
 from helpers.figures.common import plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
-from helpers.targets import get_target
+from helpers.targets.maps import foreground_of
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
+DASHES = (0, (4, 2))
 
 
 class Box(NamedTuple):
@@ -38,8 +41,9 @@ class Box(NamedTuple):
 def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
     """Draw the network as a U and return the axes.
 
-    Every bar is a block of two convolutions. Its height grows with the height of the feature maps,
-    its width with the number of filters, both by the square root.
+    Every bar is a block of two convolutions, those at the ends are image and answer. The height of
+    a bar is proportional to the square root of the feature maps' height, its width to the square
+    root of their number.
     """
     boxes = _place_boxes(settings)
     ax = _make_axes(boxes) if ax is None else ax
@@ -54,7 +58,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
         (_draw_down if k < lowest else _draw_up)(boxes[here], boxes[there], ax)
     for name, block in structure.decoder_blocks:
         if block.concatenate_layer is not None:
-            _draw_across(boxes[block.concatenate_layer], boxes[name], ax, linestyle=(0, (4, 2)))
+            _draw_across(boxes[block.concatenate_layer], boxes[name], ax, SKIP, DASHES)
     _draw_across(boxes["image"], boxes[chain[0]], ax)
     _draw_across(boxes[chain[-1]], boxes["probability"], ax)
     _explain(structure, ax)
@@ -64,7 +68,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
 def _place_boxes(settings: Settings) -> dict[str, Box]:
     """Return every block by name, from the image to the probability, the U's centre line at 0."""
     structure = settings.model_structure
-    size = structure.input_params
+    size, target = structure.input_params, structure.output_params.target
     encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
     n_down, n_up = len(encoder), len(decoder)
     pool = structure.encoder_params.max_pool_size
@@ -77,27 +81,26 @@ def _place_boxes(settings: Settings) -> dict[str, Box]:
     step = float(np.clip(10.4 / (2 * n_down + 3), 0.62, 1.5))
     levels = _place_levels(sizes)
 
-    def box(column, depth, colour, n_filters, shape):
-        width = max(0.1, min(WIDEST, 0.9 * step) * (n_filters / most) ** 0.5)
+    def box(x, depth, colour, n_filters, shape):
+        width = min(WIDEST, 0.9 * step) * (n_filters / most) ** 0.5
         y = float(np.interp(depth, range(n_down + 1), levels))
-        return Box(column * step, y, width, _height(shape, sizes), colour, n_filters, shape)
+        return Box(x, y, width, _height(shape, sizes), colour, n_filters, shape)
 
     side = n_down * step + max(0.9, 0.8 * step)
-    end = Box(side, 0, 0.07, TALLEST, END, 1, sizes[0])
-    end = end._replace(filters=len(structure.target.channels))
-    boxes = {"image": end._replace(x=-side, filters=size.channels)}
+    boxes = {"image": box(-side, 0, END, size.channels, sizes[0])}
     for k, (name, _) in enumerate(encoder):
-        boxes[name] = box(k - n_down, k, DOWN, filters[k], sizes[k])
+        boxes[name] = box((k - n_down) * step, k, DOWN, filters[k], sizes[k])
     boxes["bottleneck"] = box(0, n_down, BOTTOM, filters[-1], sizes[-1])
     shape = sizes[-1]
     for depth, (name, block) in zip(depths, decoder, strict=True):
         shape = (shape[0] * strides[0], shape[1] * strides[1])
-        boxes[name] = box(n_down - depth, depth, UP, block.filter_size, shape)
-    return boxes | {"probability": end}
+        boxes[name] = box((n_down - depth) * step, depth, UP, block.filter_size, shape)
+    n_maps = sum(channels for _, channels, _ in HEADS[target])
+    return boxes | {"probability": box(side, 0, END, n_maps, sizes[0])}
 
 
 def _height(shape, sizes):
-    return max(0.1, TALLEST * (shape[0] / sizes[0][0]) ** 0.5)
+    return TALLEST * (shape[0] / sizes[0][0]) ** 0.5
 
 
 def _place_levels(sizes) -> list[float]:
@@ -179,74 +182,41 @@ def _draw_up(here: Box, there: Box, ax: Axes) -> None:
     _arrow(ax, [(x, here.y + here.height / 2), (x, y), (there.x - there.width / 2, y)], UP)
 
 
-def _draw_across(here: Box, there: Box, ax: Axes, linestyle="solid") -> None:
+def _draw_across(here: Box, there: Box, ax: Axes, colour=END, linestyle="solid") -> None:
     rise = min(here.height, there.height) * 0.15
     start, end = (
         (here.x + here.width / 2, here.y + rise),
         (there.x - there.width / 2, there.y + rise),
     )
-    _arrow(ax, [start, end], SKIP, linestyle)
+    _arrow(ax, [start, end], colour, linestyle)
 
 
 def _explain(structure, ax: Axes) -> None:
-    """Write what bars and arrows mean under the drawing."""
+    """Write what bars and arrows mean under the drawing, each in the line that is drawn."""
     conv = structure.encoder_params.general_conv_params
     pool = structure.encoder_params.max_pool_size
     strides = structure.decoder_params.general_transpose_conv_params.strides
+    block = f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between"
     meanings = [
-        (
-            "s",
-            BOTTOM,
-            f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between",
-        ),
-        ("$\\downarrow$", DOWN, f"{_by(pool)} max pooling"),
-        ("$\\uparrow$", UP, f"transposed convolution, stride {_by(strides)}"),
-        ("$\\rightarrow$", SKIP, "skip"),
+        (tuple(_mark("s", colour) for colour in (DOWN, BOTTOM, UP)), block),
+        (_mark("$\\downarrow$", DOWN), f"{_by(pool)} max pooling"),
+        (_mark("$\\uparrow$", UP), f"transposed convolution, stride {_by(strides)}"),
+        (plt.Line2D([], [], ls=DASHES, lw=1.3, color=SKIP), "skip, joined by concatenation"),
     ]
-    handles = [
-        plt.Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=8, label=text)
-        for marker, colour, text in meanings
-    ]
-    wide = ax.figure.get_figwidth() >= 8
+    wide = ax.figure.get_figwidth() >= 9
     ax.legend(
-        handles=handles, loc="lower center", ncols=4 if wide else 2, frameon=False, fontsize=8,
-        handletextpad=0.3, columnspacing=1.6, borderpad=0,
+        *zip(*meanings, strict=True), loc="lower center", ncols=4 if wide else 2, frameon=False,
+        fontsize=8, handletextpad=0.5, columnspacing=1.6, borderpad=0,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
     )  # fmt: skip
+
+
+def _mark(marker: str, colour: str) -> plt.Line2D:
+    return plt.Line2D([], [], ls="none", marker=marker, color=colour, markersize=7)
 
 
 def _by(pair) -> str:
     return f"{pair[0]} × {pair[1]}"
-
-
-def plot_costs(table: pd.DataFrame) -> Figure:
-    """Draw parameters and GFLOP an image against the number of blocks, and return the figure.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As `helpers.network.facts.tabulate_networks` returns it, indexed by number of blocks.
-    """
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), sharex=True)
-    columns = (("parameters", "parameters (log scale)"), ("GFLOP an image", "GFLOP an image"))
-    for ax, colour, (column, label) in zip(axes, (DOWN, UP), columns, strict=True):
-        ax.plot(table.index, table[column], "o-", color=colour)
-        ax.set(xlabel="encoder blocks", ylabel=label, xticks=table.index)
-        for n, value in table[column].items():
-            ax.annotate(
-                _short(value), (n, value), xytext=(0, 7), textcoords="offset points", ha="center",
-                fontsize=8,
-            )  # fmt: skip
-        ax.margins(0.08, 0.16)
-    axes[0].set(yscale="log", title="Every block more: four times the parameters")
-    axes[1].set(ylim=(0, None), title="… but the same extra work")
-    return figure
-
-
-def _short(value: float) -> str:
-    """Return a number as a label: 7.8 M, 482 k, 7.5."""
-    if value >= 1e6:
-        return f"{value / 1e6:.3g} M"
-    return f"{value / 1e3:.0f} k" if value >= 1e4 else f"{value:.3g}"
 
 
 def plot_receptive_fields(
@@ -305,14 +275,12 @@ def plot_learned(
     ----------
     inputs : (n, H, W, 1 or 3) float array
     maps_true, maps_pred : (n, H, W, n_channels) float arrays
-        Maps of `target`, one of `helpers.targets.TARGETS`. A pixel is predicted as nucleus
+        Maps of `target`, one of `helpers.data.maps.CHANNELS`. A pixel is predicted as nucleus
         from .5 on.
     """
     n = len(inputs)
     figure, axes = plt.subplots(4, n, figsize=(1.75 * n + 0.5, 7.4), squeeze=False)
-    masks_true, masks_pred = (
-        get_target(target).foreground(maps) >= 0.5 for maps in (maps_true, maps_pred)
-    )
+    masks_true, masks_pred = (foreground_of(maps, target) >= 0.5 for maps in (maps_true, maps_pred))
     for item, column in enumerate(axes.T):
         image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
         plot_image(image, ax=column[0])
@@ -324,3 +292,51 @@ def plot_learned(
     for ax, title in zip(axes[:, 0], ("image", "truth", "prediction", "errors"), strict=True):
         ax.text(-0.06, 0.5, title, rotation=90, ha="right", va="center", transform=ax.transAxes)
     return figure
+
+
+def settings_beside_layers(settings: Settings, model: keras.Model) -> str:
+    """Return a Markdown table: each part of `model_structure`, and the layers that it becomes.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : keras.Model
+        As `helpers.network.unet.build_unet` builds it from `settings`: the layers are read off it.
+    """
+    rows = ["| in the settings file | layers | output | parameters |", "| :-- | :-- | :-- | --: |"]
+    for key, value, prefix in _list_parts(settings.model_structure):
+        built = [layer for layer in model.layers if prefix and layer.name.startswith(prefix)]
+        text = f"`{json.dumps(key)}: {json.dumps(value)}`"
+        if not built:
+            rows.append(f"| {text} | in every block of this part | | |")
+            continue
+        chain = " → ".join(type(layer).__name__ for layer in built)
+        kept = [layer for layer in built if not layer.name.endswith("_pool")][-1]
+        shape = " × ".join(str(n) for n in kept.output.shape[1:])
+        n_parameters = sum(layer.count_params() for layer in built)
+        rows.append(f"| {text} | {chain} | {shape} | {n_parameters:,} |")
+    rows.append(f"| | | | **{model.count_params():,}** |")
+    return "\n".join(rows)
+
+
+def _list_parts(structure) -> list[tuple[str, Any, str]]:
+    """Return (key, value, how the names of its layers begin), from the image to the answer."""
+    values = structure.model_dump(mode="json")
+    encoder, decoder = values["encoder_params"], values["decoder_params"]
+    bottleneck, conv = values["bottle_neck_params"], "general_conv_params"
+    return [
+        ("input_params", values["input_params"], "image"),
+        (f"encoder_params.{conv}", encoder[conv], ""),
+        ("encoder_params.max_pool_size", encoder["max_pool_size"], ""),
+        *((name, block.model_dump(), f"{name}_") for name, block in structure.encoder_blocks),
+        (f"bottle_neck_params.{conv}", bottleneck[conv], ""),
+        ("bottle_neck_params.changing_conv_params", bottleneck["changing_conv_params"], "bottleneck"),
+        (f"decoder_params.{conv}", decoder[conv], ""),
+        (
+            "decoder_params.general_transpose_conv_params",
+            decoder["general_transpose_conv_params"],
+            "",
+        ),
+        *((name, block.model_dump(), f"{name}_") for name, block in structure.decoder_blocks),
+        ("output_params", values["output_params"], structure.output_params.target),
+    ]
