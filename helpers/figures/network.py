@@ -1,25 +1,28 @@
 """Figures of the network itself: the U, its feature maps, its field of view, a batch it fits."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from helpers.architecture import HEADS
 from helpers.evaluation.masks import iou
-from helpers.figures.common import plot_errors, plot_image, plot_outlines
+from helpers.figures.common import legend_handles, plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
 from helpers.targets.maps import foreground_of
+
+if TYPE_CHECKING:
+    import keras
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
@@ -237,7 +240,9 @@ def plot_receptive_fields(
     )
     ax.hist(diameters, edges, color="#B8C7D6", label=f"nuclei (n = {len(diameters):,})")
     ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)", ylabel="nuclei")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
     top = ax.get_ylim()[1]
     ax.set_ylim(0, top * 1.16)
     for (n, field), colour in zip(
@@ -279,7 +284,7 @@ def plot_learned(
         from .5 on.
     """
     n = len(inputs)
-    figure, axes = plt.subplots(4, n, figsize=(1.75 * n + 0.5, 7.4), squeeze=False)
+    figure, axes = plt.subplots(4, n, figsize=(1.35 * n + 0.5, 6), squeeze=False)
     masks_true, masks_pred = (foreground_of(maps, target) >= 0.5 for maps in (maps_true, maps_pred))
     for item, column in enumerate(axes.T):
         image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
@@ -291,11 +296,13 @@ def plot_learned(
         column[3].title.set_fontsize(8.5)
     for ax, title in zip(axes[:, 0], ("image", "truth", "prediction", "errors"), strict=True):
         ax.text(-0.06, 0.5, title, rotation=90, ha="right", va="center", transform=ax.transAxes)
+    handles = legend_handles("found", "missed", "extra")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def settings_beside_layers(settings: Settings, model: keras.Model) -> str:
-    """Return a Markdown table: each part of `model_structure`, and the layers that it becomes.
+def settings_beside_layers(settings: Settings, model: "keras.Model") -> str:
+    """Return a Markdown table: each line of `model_structure`, and the layers that it becomes.
 
     Parameters
     ----------
@@ -304,39 +311,55 @@ def settings_beside_layers(settings: Settings, model: keras.Model) -> str:
         As `helpers.network.unet.build_unet` builds it from `settings`: the layers are read off it.
     """
     rows = ["| in the settings file | layers | output | parameters |", "| :-- | :-- | :-- | --: |"]
-    for key, value, prefix in _list_parts(settings.model_structure):
-        built = [layer for layer in model.layers if prefix and layer.name.startswith(prefix)]
-        text = f"`{json.dumps(key)}: {json.dumps(value)}`"
-        if not built:
-            rows.append(f"| {text} | in every block of this part | | |")
-            continue
-        chain = " → ".join(type(layer).__name__ for layer in built)
-        kept = [layer for layer in built if not layer.name.endswith("_pool")][-1]
-        shape = " × ".join(str(n) for n in kept.output.shape[1:])
-        n_parameters = sum(layer.count_params() for layer in built)
-        rows.append(f"| {text} | {chain} | {shape} | {n_parameters:,} |")
-    rows.append(f"| | | | **{model.count_params():,}** |")
-    return "\n".join(rows)
+    for key, value, builds in _list_parts(settings.model_structure):
+        rows.append(f"| {_write_json(key, value)} | {_describe_layers(builds, model)} |")
+    return "\n".join([*rows, f"| | | | **{model.count_params():,}** |"])
 
 
-def _list_parts(structure) -> list[tuple[str, Any, str]]:
-    """Return (key, value, how the names of its layers begin), from the image to the answer."""
+def _list_parts(structure) -> list[tuple[str, Any, str | tuple[str, ...]]]:
+    """Return (key, value, what it builds: a text, or how the names of its layers begin)."""
     values = structure.model_dump(mode="json")
     encoder, decoder = values["encoder_params"], values["decoder_params"]
-    bottleneck, conv = values["bottle_neck_params"], "general_conv_params"
+    bottleneck, transpose = values["bottle_neck_params"], "general_transpose_conv_params"
+    conv, blocks = "general_conv_params", "changing_conv_params"
     return [
-        ("input_params", values["input_params"], "image"),
-        (f"encoder_params.{conv}", encoder[conv], ""),
-        ("encoder_params.max_pool_size", encoder["max_pool_size"], ""),
-        *((name, block.model_dump(), f"{name}_") for name, block in structure.encoder_blocks),
-        (f"bottle_neck_params.{conv}", bottleneck[conv], ""),
-        ("bottle_neck_params.changing_conv_params", bottleneck["changing_conv_params"], "bottleneck"),
-        (f"decoder_params.{conv}", decoder[conv], ""),
+        ("input_params", values["input_params"], ("image",)),
+        ("encoder_params", None, "*the way down*"),
+        (conv, encoder[conv], "each Conv2D of the way down"),
+        ("max_pool_size", encoder["max_pool_size"], "each MaxPooling2D"),
+        *((name, block.model_dump(), (f"{name}_",)) for name, block in structure.encoder_blocks),
+        ("bottle_neck_params", None, "*the bottom*"),
+        (conv, bottleneck[conv], "each Conv2D of the bottom"),
+        (blocks, bottleneck[blocks], ("bottleneck",)),
+        ("decoder_params", None, "*the way up*"),
+        (conv, decoder[conv], "each Conv2D of the way up"),
+        (transpose, decoder[transpose], "each Conv2DTranspose"),
+        *((name, block.model_dump(), (f"{name}_",)) for name, block in structure.decoder_blocks),
         (
-            "decoder_params.general_transpose_conv_params",
-            decoder["general_transpose_conv_params"],
-            "",
+            "output_params",
+            values["output_params"],
+            (*(name for name, _, _ in HEADS[structure.output_params.target]), "maps"),
         ),
-        *((name, block.model_dump(), f"{name}_") for name, block in structure.decoder_blocks),
-        ("output_params", values["output_params"], structure.output_params.target),
     ]
+
+
+def _write_json(key: str, value: Any) -> str:
+    """Return a line of the file as code, a long one broken after each comma."""
+    if value is None:
+        return f"**`{json.dumps(key)}`**"
+    text = f"{json.dumps(key)}: {json.dumps(value)}"
+    if len(text) < 60:
+        return f"`{text}`"
+    lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in value.items()]
+    return f"`{json.dumps(key)}: {{`<br>`" + ",`<br>`".join(lines) + "}`"
+
+
+def _describe_layers(builds: str | tuple[str, ...], model: "keras.Model") -> str:
+    """Return the last three columns: layers, output and parameters."""
+    if isinstance(builds, str):
+        return f"{builds} | | "
+    built = [layer for layer in model.layers if layer.name.startswith(builds)]
+    kept = [layer for layer in built if not layer.name.endswith("_pool")][-1]
+    shape = " × ".join(str(n) for n in kept.output.shape[1:])
+    chain = " → ".join(type(layer).__name__ for layer in built)
+    return f"{chain} | {shape} | {sum(layer.count_params() for layer in built):,}"
