@@ -15,11 +15,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from helpers.architecture import HEADS
 from helpers.evaluation.masks import iou
 from helpers.figures.common import legend_handles, plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
-from helpers.targets.maps import foreground_of
+from helpers.targets import get_target
 
 if TYPE_CHECKING:
     import keras
@@ -71,7 +70,7 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
 def _place_boxes(settings: Settings) -> dict[str, Box]:
     """Return every block by name, from the image to the probability, the U's centre line at 0."""
     structure = settings.model_structure
-    size, target = structure.input_params, structure.output_params.target
+    size = structure.input_params
     encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
     n_down, n_up = len(encoder), len(decoder)
     pool = structure.encoder_params.max_pool_size
@@ -98,7 +97,7 @@ def _place_boxes(settings: Settings) -> dict[str, Box]:
     for depth, (name, block) in zip(depths, decoder, strict=True):
         shape = (shape[0] * strides[0], shape[1] * strides[1])
         boxes[name] = box((n_down - depth) * step, depth, UP, block.filter_size, shape)
-    n_maps = sum(channels for _, channels, _ in HEADS[target])
+    n_maps = len(structure.target.channels)
     return boxes | {"probability": box(side, 0, END, n_maps, sizes[0])}
 
 
@@ -280,12 +279,14 @@ def plot_learned(
     ----------
     inputs : (n, H, W, 1 or 3) float array
     maps_true, maps_pred : (n, H, W, n_channels) float arrays
-        Maps of `target`, one of `helpers.data.maps.CHANNELS`. A pixel is predicted as nucleus
+        Maps of `target`, one of `helpers.targets.TARGETS`. A pixel is predicted as nucleus
         from .5 on.
     """
     n = len(inputs)
     figure, axes = plt.subplots(4, n, figsize=(1.35 * n + 0.5, 6), squeeze=False)
-    masks_true, masks_pred = (foreground_of(maps, target) >= 0.5 for maps in (maps_true, maps_pred))
+    masks_true, masks_pred = (
+        get_target(target).foreground(maps) >= 0.5 for maps in (maps_true, maps_pred)
+    )
     for item, column in enumerate(axes.T):
         image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
         plot_image(image, ax=column[0])
@@ -338,7 +339,7 @@ def _list_parts(structure) -> list[tuple[str, Any, str | tuple[str, ...]]]:
         (
             "output_params",
             values["output_params"],
-            (*(name for name, _, _ in HEADS[structure.output_params.target]), "maps"),
+            (*(head.name for head in structure.target.heads), "maps"),
         ),
     ]
 
