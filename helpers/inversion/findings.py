@@ -1,108 +1,120 @@
-"""What the arms of the experiment say: means per modality with what we cannot know, and shares."""
+"""What the variants' masks say: how they fail, means by modality, and paired differences."""
 
-import itertools
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 
-from helpers.analysis.audit import FAILS_BELOW
 from helpers.analysis.modality import MODALITIES
 from helpers.evaluation.summary import bootstrap_interval
-from helpers.inversion.variants import ARMS
+from helpers.inversion.variants import VARIANTS
+from helpers.run_folder import RunFolder
 
-MEASURES = ("iou", "fraction_true", "fraction_pred", "ground_marked", "inverted")
-
-
-def mark_inverted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` with the columns ground_marked (0 to 1) and inverted (bool).
-
-    `ground_marked` is the share of the true background that is marked as nucleus. A mask is called
-    inverted when that is more than half, or more than the share of the nuclei that is marked: so
-    is a mask that marks everything, and one that is reversed, however little of it there is.
-
-    Examples
-    --------
-    >>> scores = {"recall": [1.0, 0.0, 0.5], "fraction_true": 0.5, "fraction_pred": [1.0, 0.1, 0.3]}
-    >>> mark_inverted(pd.DataFrame(scores))["inverted"].tolist()
-    [True, True, False]
-    """
-    found = (table["recall"] * table["fraction_true"]).fillna(0)
-    ground = 1 - table["fraction_true"]
-    marked = ((table["fraction_pred"] - found) / ground).where(ground > 0, 0.0)
-    return table.assign(ground_marked=marked, inverted=(marked > 0.5) | (marked > table["recall"]))
+MEASURES = (
+    "iou",
+    "recall",
+    "fraction_true",
+    "fraction_pred",
+    "ground_marked",
+    "flooded",
+    "reversed",
+)
 
 
-def summarise_arms(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Return each measure by arm, view and modality, with its interval and its spread over seeds.
+def mark_failures(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` with the columns ground_marked (0 to 1), flooded and reversed (bool).
+
+    `ground_marked` is the share of the true background that is marked as nucleus; `recall` is the
+    share of the nuclei's pixels that is marked. Where more than half of the background is marked,
+    a mask has failed in one of two ways:
+
+    - *flooded*: at least half of the nuclei is marked too, so the mask covers nearly everything;
+    - *reversed*: less than half of the nuclei is marked, so background and nuclei are exchanged.
+
+    No mask is both. One that marks little of the background, or nothing at all, is neither,
+    however wrong it is. In an image without nuclei there is nothing to exchange: its mask can
+    only be flooded.
 
     Parameters
     ----------
     table : DataFrame
-        As `helpers.inversion.runs.run_experiment` returns it.
+        With recall, fraction_true and fraction_pred, as `helpers.evaluation.scores.evaluate`
+        gives it.
+
+    Examples
+    --------
+    >>> scores = {"recall": [1.0, 0.1, 0.5], "fraction_true": 0.5, "fraction_pred": [1.0, 0.5, 0.3]}
+    >>> mark_failures(pd.DataFrame(scores))[["flooded", "reversed"]].to_numpy().tolist()
+    [[True, False], [False, True], [False, False]]
+    """
+    has_nuclei = table["fraction_true"] > 0
+    found = (table["recall"] * table["fraction_true"]).where(has_nuclei, 0.0)
+    ground = 1 - table["fraction_true"]
+    marked = ((table["fraction_pred"] - found) / ground).where(ground > 0, 0.0).clip(0, 1)
+    misses = has_nuclei & (table["recall"] < 0.5)
+    most = marked > 0.5
+    return table.assign(ground_marked=marked, flooded=most & ~misses, reversed=most & misses)
+
+
+def read_variants(run: RunFolder) -> pd.DataFrame:
+    """Return the scores of every training that is finished in `run`, as `run_variants` does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    files = sorted(run.path.glob("*/seed_*/images.csv"))
+    if not files:
+        raise FileNotFoundError(f"{run} holds no finished variant; run notebook 06 with this run")
+    tables = []
+    for file in files:
+        variant, seed = file.parts[-3], int(file.parts[-2].removeprefix("seed_"))
+        tables.append(pd.read_csv(file, dtype={"id": str}).assign(variant=variant, seed=seed))
+    table = pd.concat(tables, ignore_index=True)
+    order = {name: place for place, name in enumerate(VARIANTS)}
+    table = table.sort_values("variant", key=lambda names: names.map(order), kind="stable")
+    return mark_failures(table.reset_index(drop=True))
+
+
+def summarise_variants(
+    table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Return each measure by variant, view and modality, with its interval and spread over seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `helpers.inversion.runs.run_variants` returns it.
     n_resamples, seed : int
         Of the bootstrap over fields of view; the seeds of an image are averaged before it.
 
     Returns
     -------
     DataFrame
-        One row an arm, view, modality and measure (iou, fraction_true, fraction_pred,
-        ground_marked, inverted; all 0 to 1): estimate, low and high (95 %; NaN where there is one
-        field of view), seed_low and seed_high (smallest and largest mean of one seed), n_images,
-        n_fields and n_seeds. Arms, views and modalities in the order in which they come.
+        One row a variant, view, modality and measure (those of `MEASURES`; all 0 to 1): estimate,
+        low and high (95 %; NaN where there is one field of view), seed_low and seed_high (smallest
+        and largest mean of one seed), n_images, n_fields and n_seeds. Modalities in the order of
+        `MODALITIES`, variants and views in the order in which they come.
     """
     rows = []
-    for (arm, view, modality), part in table.groupby(["arm", "view", "modality"], sort=False):
-        images = part.groupby("id").agg({"group": "first", **dict.fromkeys(MEASURES, "mean")})
-        seeds = part.groupby("seed")[list(MEASURES)].mean()
-        fields = images["group"].to_numpy()
-        about = {"arm": arm, "view": view, "modality": modality, "n_images": len(images)}
-        about |= {"n_fields": len(set(fields)), "n_seeds": len(seeds)}
-        for measure in MEASURES:
-            interval = bootstrap_interval(
-                images[measure], fields, seed=seed, n_resamples=n_resamples
-            )
-            low, high = interval.low, interval.high
-            spread = {"seed_low": seeds[measure].min(), "seed_high": seeds[measure].max()}
-            numbers = {"estimate": interval.estimate, "low": low, "high": high}
-            rows.append(about | {"measure": measure} | numbers | spread)
-    summary = pd.DataFrame(rows)
-    order = {modality: place for place, modality in enumerate(MODALITIES)}
-    return summary.sort_values(
-        "modality", key=lambda modalities: modalities.map(order), kind="stable"
-    )
+    for (variant, view), scores in table.groupby(["variant", "view"], sort=False):
+        for modality in MODALITIES:
+            part = scores[scores["modality"] == modality]
+            if part.empty:
+                continue
+            images = part.groupby("id").agg({"group": "first", **dict.fromkeys(MEASURES, "mean")})
+            by_seed = part.groupby("seed")[list(MEASURES)].mean()
+            about = {"variant": variant, "view": view, "modality": modality}
+            for measure in MEASURES:
+                numbers = _interval(images[measure], images["group"], n_resamples, seed)
+                spread = {"seed_low": by_seed[measure].min(), "seed_high": by_seed[measure].max()}
+                rows.append(about | {"measure": measure} | numbers | spread)
+                rows[-1]["n_seeds"] = len(by_seed)
+    return pd.DataFrame(rows)
 
 
-def tabulate_steps(summary: pd.DataFrame, steps: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return IoU and share of inverted images, one row a step (arm, view), one column a modality.
-
-    An entry reads "IoU .72 · inverted 0 %".
-    """
-    rows = {}
-    for arm, view in steps:
-        chosen = summary[(summary["arm"] == arm) & (summary["view"] == view)]
-        values = chosen.pivot_table(
-            index="modality", columns="measure", values="estimate", sort=False
-        )
-        rows[arm if view == "ours" else f"{arm} · {view}"] = {
-            modality: f"{row['iou']:.2f} · {row['inverted']:.0%}"
-            for modality, row in values.iterrows()
-        }
-    return pd.DataFrame(rows).T.reindex(
-        columns=[k for k in MODALITIES if k in set(summary["modality"])]
-    )
-
-
-def compare_arms(
-    table: pd.DataFrame,
-    one: tuple[str, str],
-    other: tuple[str, str],
-    measure: str = "iou",
-    *,
-    n_resamples: int = 2000,
-    seed: int = 0,
+def compare_variants(
+    table: pd.DataFrame, measure: str = "iou", *, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return by how much `other` exceeds `one` on the same images, by modality, with its interval.
+    """Return by how much each variant exceeds the one that it differs from, on the same images.
 
     Pairing image with image takes out what makes an image hard for every network. Images that
     only one of the two was tested on are left out.
@@ -110,138 +122,46 @@ def compare_arms(
     Parameters
     ----------
     table : DataFrame
-        As `helpers.inversion.runs.run_experiment` returns it.
-    one, other : (arm, view)
+        As `helpers.inversion.runs.run_variants` returns it; the view "ours" of each variant is
+        compared. Variants of which the other one is missing are left out.
 
     Returns
     -------
     DataFrame
-        One row a modality: difference, low, high (95 %, over fields of view; NaN with one field),
-        n_images and n_fields.
-
-    Raises
-    ------
-    ValueError
-        If the table does not hold both.
-    """
-    values = []
-    for arm, view in (one, other):
-        part = table[(table["arm"] == arm) & (table["view"] == view)]
-        if part.empty:
-            raise ValueError(f"no image was scored for arm {arm!r}, view {view!r}; run it first")
-        values.append(part.groupby(["modality", "group", "id"])[measure].mean())
-    difference = (values[1] - values[0]).dropna().rename("difference").reset_index()
-    rows = []
-    for modality in (
-        modality for modality in MODALITIES if modality in set(difference["modality"])
-    ):
-        part = difference[difference["modality"] == modality]
-        low, estimate, high = bootstrap_interval(
-            part["difference"], part["group"], seed=seed, n_resamples=n_resamples
-        )
-        n_fields = part["group"].nunique()
-        numbers = {"difference": estimate, "low": low, "high": high}
-        rows.append({"modality": modality, **numbers, "n_images": len(part), "n_fields": n_fields})
-    return pd.DataFrame(rows)
-
-
-def tabulate_changes(
-    table: pd.DataFrame, steps: Sequence[tuple[str, str]], measure: str = "iou"
-) -> pd.DataFrame:
-    """Return by how much `measure` changes from each step to the next, one column a modality.
-
-    An entry reads "+0.12 (+0.05 to +0.20)": the mean over images and its 95 % interval.
-    """
-    rows = {}
-    for one, other in itertools.pairwise(steps):
-        compared = compare_arms(table, one, other, measure).set_index("modality")
-        name = other[0] if other[1] == "ours" else " · ".join(other)
-        rows[name] = {modality: _tell_change(row) for modality, row in compared.iterrows()}
-    return pd.DataFrame(rows).T
-
-
-def _tell_change(row: pd.Series) -> str:
-    text = f"{row['difference']:+.2f}"
-    return text if np.isnan(row["low"]) else f"{text} ({row['low']:+.2f} to {row['high']:+.2f})"
-
-
-def judge_prediction(predicted: pd.DataFrame, measured: pd.Series) -> dict[str, str]:
-    """Return how a prediction of failures fared against the scores of one network.
-
-    Parameters
-    ----------
-    predicted : DataFrame
-        As `helpers.analysis.audit.predict_failures` returns it, indexed by modality.
-    measured : Series
-        Mean IoU, 0 to 1, by modality; modalities that stand in only one of the two are left out.
-
-    Returns
-    -------
-    dict of str to str
-        "by confusion" and "by rarity": how many pairs of modalities come out in the predicted
-        order, such as "9 of 10"; ties in the prediction are no pairs. "failures": of how many
-        modalities it was rightly said whether their mean IoU is below `FAILS_BELOW`.
-    """
-    modalities = [modality for modality in predicted.index if modality in measured.index]
-    ranks = {"by confusion": "rank", "by rarity": "rarity_rank"}
-    told = {
-        name: _tell_pairs(predicted.loc[modalities, column], measured.loc[modalities])
-        for name, column in ranks.items()
-    }
-    right = (measured.loc[modalities] < FAILS_BELOW) == predicted.loc[modalities, "fails"]
-    return told | {"failures": f"{right.sum()} of {len(modalities)}"}
-
-
-def _tell_pairs(ranks: pd.Series, measured: pd.Series) -> str:
-    """Return of how many pairs the one with the smaller rank has the lower score."""
-    right = total = 0
-    for one, other in itertools.permutations(ranks.index, 2):
-        if ranks[one] < ranks[other]:
-            total += 1
-            right += measured[one] < measured[other]
-    return f"{right} of {total}"
-
-
-def compare_left_out(
-    table: pd.DataFrame, predicted: pd.DataFrame, reference: str = "scaled"
-) -> pd.DataFrame:
-    """Return scores on modalities that a network has never seen, beside one that has.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `helpers.inversion.runs.run_experiment` returns it.
-    predicted : DataFrame
-        As `helpers.analysis.audit.predict_failures` returns it, indexed by modality.
-    reference : str
-        The arm that has seen every modality. The others are those that differ from it in their
-        modalities.
-
-    Returns
-    -------
-    DataFrame
-        One row an arm and modality that it has not seen: modality, arm; mean IoU, 0 to 1, of a
-        threshold, of the reference (NaN where no image of the modality was tested) and of the arm;
-        and the share of the arm's masks that are inverted.
+        One row a variant and modality: variant, differs_from, modality; estimate of the difference,
+        low, high (95 %, over fields of view; NaN with one field), n_images and n_fields.
     """
     ours = table[table["view"] == "ours"]
-    means = ours.groupby(["arm", "modality"])[["iou", "inverted"]].mean()
+    means = ours.groupby(["variant", "modality", "group", "id"])[measure].mean()
+    present = [name for name in dict.fromkeys(ours["variant"])]
     rows = []
-    for modality, arm in itertools.product(MODALITIES, ours["arm"].unique()):
-        known = ARMS[arm].kinds
-        if (
-            ARMS[arm].differs_from == reference
-            and modality not in known
-            and (arm, modality) in means.index
-        ):
-            rows.append(
-                {
-                    "modality": modality,
-                    "arm": arm,
-                    "threshold": predicted["threshold_iou"].get(modality, np.nan),
-                    "trained with it": means["iou"].get((reference, modality), np.nan),
-                    "trained without it": means.loc[(arm, modality), "iou"],
-                    "inverted without it": means.loc[(arm, modality), "inverted"],
-                }
-            )
+    for name in present:
+        other = VARIANTS[name].differs_from
+        if other not in present:
+            continue
+        difference = (means[name] - means[other]).dropna().reset_index()
+        for modality in MODALITIES:
+            part = difference[difference["modality"] == modality]
+            if len(part):
+                about = {"variant": name, "differs_from": other, "modality": modality}
+                rows.append(about | _interval(part[measure], part["group"], n_resamples, seed))
     return pd.DataFrame(rows)
+
+
+def _interval(values: pd.Series, fields: pd.Series, n_resamples: int, seed: int) -> dict:
+    """Return mean, interval over fields of view (NaN for a single one) and counts."""
+    found = bootstrap_interval(values.astype(float), fields, n_resamples=n_resamples, seed=seed)
+    numbers = {"estimate": found.estimate, "low": found.low, "high": found.high}
+    return numbers | {"n_images": len(values), "n_fields": fields.nunique()}
+
+
+def write_findings(run: RunFolder) -> pd.DataFrame:
+    """Write `experiment.csv` and `changes.csv` of a run from its images' scores; return the first.
+
+    For the published run: `write_findings(RunFolder("inversion"))`; no image is read.
+    """
+    table = read_variants(RunFolder(run.path / "experiment"))
+    summary = summarise_variants(table)
+    run.write_csv("experiment.csv", summary.round(4))
+    run.write_csv("changes.csv", compare_variants(table).round(4))
+    return summary

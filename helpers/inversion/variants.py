@@ -1,4 +1,4 @@
-"""The arms of the experiment: each differs from another one in a single thing."""
+"""The variants of the experiment: each differs from another one in a single thing."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from helpers.settings import Settings, parse_settings
 OURS = {"ours": View()}
 
 
-class Arm(NamedTuple):
+class Variant(NamedTuple):
     """One way to train a network, and the ways to look at what it predicts.
 
     Attributes
@@ -23,7 +23,7 @@ class Arm(NamedTuple):
     name : str
         Also the name of its folder.
     differs_from : str
-        The arm it is compared with, "" for the first.
+        The variant it is compared with, "" for the first.
     what : str
         The one thing in which it differs.
     changes : mapping
@@ -45,7 +45,7 @@ class Arm(NamedTuple):
     views: Mapping[str, View] = OURS
 
     def settings(self, base: Settings) -> Settings:
-        """Return `base` with this arm's changes, and no callback that could end it earlier."""
+        """Return `base` with this variant's changes, and no callback that could end it earlier."""
         values = base.without_callbacks().model_dump(mode="json", by_alias=True)
         training = values["training_configuration"]["training_parameters"]
         sections = {
@@ -55,7 +55,7 @@ class Arm(NamedTuple):
         }
         for section, changes in self.changes.items():
             sections[section].update(changes)
-        return parse_settings(json.dumps(values), source=f"arm {self.name}")
+        return parse_settings(json.dumps(values), source=f"variant {self.name}")
 
 
 ORIGINAL_VIEWS = {
@@ -65,15 +65,17 @@ ORIGINAL_VIEWS = {
     "same inputs": View("cast"),
 }
 """From the original's way to ours, one step at a time, with the same trained network."""
+SCALED_VIEWS = OURS | {"raw inputs": View("raw"), "cast output": View(cast=True)}
+"""Ours, and with one of the original's faults in the prediction alone."""
 
 STEPS = {
     "the original program": ("original", "original"),
     "image keeps its size": ("original", "own size"),
-    "nucleus from probability .5": ("original", "threshold"),
+    "nucleus from probability 0.5": ("original", "threshold"),
     "same inputs as in training": ("original", "same inputs"),
     "inputs scaled to 0..1": ("scaled", "ours"),
 }
-"""The way from the original's arithmetic to ours: each step repairs one thing more."""
+"""From the original's arithmetic to ours: each step repairs one thing more."""
 
 TISSUE = tuple(modality for modality in MODALITIES if modality.endswith("tissue"))
 
@@ -82,106 +84,75 @@ def _without(*modalities: str) -> tuple[str, ...]:
     return tuple(modality for modality in MODALITIES if modality not in modalities)
 
 
-ARMS = {
-    arm.name: arm
-    for arm in (
-        Arm(
-            "original",
-            "",
-            "the original's arithmetic",
-            prepare=cast_input,
-            views=ORIGINAL_VIEWS,
-        ),
-        Arm(
-            "scaled",
-            "original",
-            "inputs scaled to 0..1",
-            views=OURS | {"raw inputs": View("raw"), "cast output": View(cast=True)},
-        ),
-        Arm(
-            "balanced",
-            "scaled",
-            "every modality shown equally often",
-            {"training": {"balance": 1.0}},
-        ),
-        Arm(
-            "inverted_half",
-            "scaled",
-            "half of the crops with reversed intensities",
-            {"augmentation": {"invert": 0.5}},
-        ),
-        Arm(
-            "percentile",
-            "scaled",
-            "intensities by percentile",
-            {"preprocessing": {"normalisation": "percentile"}},
-        ),
-        Arm(
-            "dark_ground",
-            "scaled",
-            "bright ground reversed before the network",
-            {"preprocessing": {"polarity": "dark_ground"}},
-        ),
-        Arm(
-            "gray_half",
-            "scaled",
-            "half of the crops without colour",
-            {"augmentation": {"gray": 0.5}},
-        ),
-        Arm("without_tissue", "scaled", "no tissue in training", modalities=_without(*TISSUE)),
-        Arm(
-            "dark_ground_without_tissue",
-            "without_tissue",
-            "bright ground reversed before the network",
-            {"preprocessing": {"polarity": "dark_ground"}},
-            modalities=_without(*TISSUE),
-        ),
-        Arm(
-            "black_ground_without_tissue",
-            "dark_ground_without_tissue",
-            "intensities by percentile",
-            {"preprocessing": {"polarity": "dark_ground", "normalisation": "percentile"}},
-            modalities=_without(*TISSUE),
-        ),
-        *(
-            Arm(
-                f"only_{modality}",
-                "scaled",
-                f"{display_name(modality)} images alone",
-                modalities=(modality,),
-            )
-            for modality in MODALITIES
-        ),
-        *(
-            Arm(
-                f"without_{modality}",
-                "scaled",
-                f"no {display_name(modality)} images",
-                modalities=_without(modality),
-            )
-            for modality in MODALITIES
-        ),
+_DARK_GROUND = {"polarity": "dark_ground"}
+_PERCENTILE = {"normalisation": "percentile"}
+_NO_TISSUE = _without(*TISSUE)
+_REVERSED = "bright ground reversed before the network"
+_BY_PERCENTILE = "intensities by percentile"
+
+_ARITHMETIC = [
+    Variant(
+        "original", "", "the original's arithmetic", prepare=cast_input, views=ORIGINAL_VIEWS
+    ),
+    Variant("scaled", "original", "inputs scaled to 0..1", views=SCALED_VIEWS),
+]
+_TRAINING = [
+    Variant(name, "scaled", what, changes)
+    for name, what, changes in (
+        ("balanced", "every modality shown equally often", {"training": {"balance": 1.0}}),
+        ("inverted_half", "half of the crops reversed", {"augmentation": {"invert": 0.5}}),
+        ("percentile", _BY_PERCENTILE, {"preprocessing": _PERCENTILE}),
+        ("dark_ground", _REVERSED, {"preprocessing": _DARK_GROUND}),
+        ("gray_half", "half of the crops without colour", {"augmentation": {"gray": 0.5}}),
     )
+]
+_POLARITY = [
+    Variant("without_tissue", "scaled", "no tissue in training", modalities=_NO_TISSUE),
+    Variant(
+        "dark_ground_without_tissue",
+        "without_tissue",
+        _REVERSED,
+        {"preprocessing": _DARK_GROUND},
+        _NO_TISSUE,
+    ),
+    Variant(
+        "black_ground_without_tissue",
+        "dark_ground_without_tissue",
+        _BY_PERCENTILE,
+        {"preprocessing": _DARK_GROUND | _PERCENTILE},
+        _NO_TISSUE,
+    ),
+]
+_ONE_ALONE = [
+    Variant(f"only_{one}", "scaled", f"{display_name(one)} images alone", modalities=(one,))
+    for one in MODALITIES
+]
+_ONE_LEFT_OUT = [
+    Variant(f"without_{one}", "scaled", f"no {display_name(one)}", modalities=_without(one))
+    for one in MODALITIES
+]
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (*_ARITHMETIC, *_TRAINING, *_POLARITY, *_ONE_ALONE, *_ONE_LEFT_OUT)
 }
 
 
-def choose_arms(names: str) -> list[Arm]:
-    """Return the arms named in a text such as "original,scaled"; "all" means every one.
+def choose_variants(names: str) -> list[Variant]:
+    """Return the variants named in a text such as "original,scaled"; "all" means every one.
 
     Raises
     ------
     ValueError
-        If a name is none of `ARMS`.
+        If a name is none of `VARIANTS`, or none is given.
     """
     if names.strip() == "all":
-        return list(ARMS.values())
+        return list(VARIANTS.values())
     chosen = [name.strip() for name in names.split(",") if name.strip()]
-    for name in chosen:
-        if name not in ARMS:
-            raise ValueError(
-                f"there is no arm {name!r}; {nearest(name, list(ARMS))}give 'all' or some of: "
-                f"{', '.join(ARMS)}"
-            )
+    allowed = f"give 'all' or some of: {', '.join(VARIANTS)}"
     if not chosen:
-        raise ValueError(f"no arm is named; give 'all' or some of: {', '.join(ARMS)}")
-    return [ARMS[name] for name in chosen]
+        raise ValueError(f"`variants` (={names!r}) names none; {allowed}")
+    for name in chosen:
+        if name not in VARIANTS:
+            raise ValueError(f"there is no variant {name!r}; {nearest(name, VARIANTS)}{allowed}")
+    return [VARIANTS[name] for name in dict.fromkeys(chosen)]
