@@ -1,4 +1,4 @@
-"""Train the variants of the experiment, one after the other, each with several seeds, and resume."""
+"""Train the variants of the experiment, each with several seeds; resume what was interrupted."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,5 @@
 """The variants of the experiment: each differs from another one in a single thing."""
 
-import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from helpers.analysis.modality import MODALITIES, display_name
 from helpers.architecture import nearest
 from helpers.inversion.original_arithmetic import View, cast_input
-from helpers.settings import Settings, parse_settings
+from helpers.settings import Settings
 
 OURS = {"ours": View()}
 
@@ -27,7 +26,7 @@ class Variant(NamedTuple):
     what : str
         The one thing in which it differs.
     changes : mapping
-        Values in the settings file, by section: "training", "augmentation" or "preprocessing".
+        Values in the settings file, by their dotted names.
     modalities : tuple of str
         Modalities of image that it is trained on.
     prepare : callable, optional
@@ -39,23 +38,14 @@ class Variant(NamedTuple):
     name: str
     differs_from: str
     what: str
-    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    changes: Mapping[str, Any] = MappingProxyType({})
     modalities: tuple[str, ...] = MODALITIES
     prepare: Callable[[NDArray], NDArray] | None = None
     views: Mapping[str, View] = OURS
 
     def settings(self, base: Settings) -> Settings:
         """Return `base` with this variant's changes, and no callback that could end it earlier."""
-        values = base.without_callbacks().model_dump(mode="json", by_alias=True)
-        training = values["training_configuration"]["training_parameters"]
-        sections = {
-            "training": training,
-            "augmentation": training["augmentation"],
-            "preprocessing": values["preprocessing"],
-        }
-        for section, changes in self.changes.items():
-            sections[section].update(changes)
-        return parse_settings(json.dumps(values), source=f"variant {self.name}")
+        return base.without_callbacks().with_overrides(self.changes)
 
 
 ORIGINAL_VIEWS = {
@@ -84,42 +74,33 @@ def _without(*modalities: str) -> tuple[str, ...]:
     return tuple(modality for modality in MODALITIES if modality not in modalities)
 
 
-_DARK_GROUND = {"polarity": "dark_ground"}
-_PERCENTILE = {"normalisation": "percentile"}
 _NO_TISSUE = _without(*TISSUE)
-_REVERSED = "bright ground reversed before the network"
-_BY_PERCENTILE = "intensities by percentile"
+_DARK_GROUND = {"preprocessing.polarity": "dark_ground"}
+_PERCENTILE = {"preprocessing.normalisation": "percentile"}
+_REVERSED, _RANGE = "bright ground reversed before the network", "intensities by percentile"
 
 _ARITHMETIC = [
-    Variant(
-        "original", "", "the original's arithmetic", prepare=cast_input, views=ORIGINAL_VIEWS
-    ),
+    Variant("original", "", "the original's arithmetic", prepare=cast_input, views=ORIGINAL_VIEWS),
     Variant("scaled", "original", "inputs scaled to 0..1", views=SCALED_VIEWS),
 ]
 _TRAINING = [
     Variant(name, "scaled", what, changes)
     for name, what, changes in (
-        ("balanced", "every modality shown equally often", {"training": {"balance": 1.0}}),
-        ("inverted_half", "half of the crops reversed", {"augmentation": {"invert": 0.5}}),
-        ("percentile", _BY_PERCENTILE, {"preprocessing": _PERCENTILE}),
-        ("dark_ground", _REVERSED, {"preprocessing": _DARK_GROUND}),
-        ("gray_half", "half of the crops without colour", {"augmentation": {"gray": 0.5}}),
+        ("balanced", "every modality shown equally often", {"training.balance": 1.0}),
+        ("inverted_half", "half of the crops reversed", {"augmentation.invert": 0.5}),
+        ("percentile", _RANGE, _PERCENTILE),
+        ("dark_ground", _REVERSED, _DARK_GROUND),
+        ("gray_half", "half of the crops without colour", {"augmentation.gray": 0.5}),
     )
 ]
 _POLARITY = [
     Variant("without_tissue", "scaled", "no tissue in training", modalities=_NO_TISSUE),
-    Variant(
-        "dark_ground_without_tissue",
-        "without_tissue",
-        _REVERSED,
-        {"preprocessing": _DARK_GROUND},
-        _NO_TISSUE,
-    ),
+    Variant("dark_ground_without_tissue", "without_tissue", _REVERSED, _DARK_GROUND, _NO_TISSUE),
     Variant(
         "black_ground_without_tissue",
         "dark_ground_without_tissue",
-        _BY_PERCENTILE,
-        {"preprocessing": _DARK_GROUND | _PERCENTILE},
+        _RANGE,
+        _DARK_GROUND | _PERCENTILE,
         _NO_TISSUE,
     ),
 ]
@@ -154,5 +135,7 @@ def choose_variants(names: str) -> list[Variant]:
         raise ValueError(f"`variants` (={names!r}) names none; {allowed}")
     for name in chosen:
         if name not in VARIANTS:
-            raise ValueError(f"there is no variant {name!r}; {nearest(name, VARIANTS)}{allowed}")
+            raise ValueError(
+                f"there is no variant {name!r}; {nearest(name, list(VARIANTS))}{allowed}"
+            )
     return [VARIANTS[name] for name in dict.fromkeys(chosen)]

@@ -1,0 +1,265 @@
+"""The benchmark that trains a network a fold: who is tested when, resuming, and its tables."""
+
+import importlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.modality import MODALITIES
+from helpers.data.data_set import read_data_set
+from helpers.data.sample import write_sample
+from helpers.evaluation.masks import dice
+from helpers.run_folder import ROOT, RunFolder
+from helpers.settings import generate_settings
+from helpers.targets import get_target
+from helpers.training.devices import Device
+
+DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
+TINY = generate_settings(
+    1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1, validation_split_ratio=0.25
+)
+
+
+@pytest.fixture(scope="module")
+def folds():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("cross_validation")
+
+
+# ---------------------------------------------------------------- which image in which fold
+
+
+@pytest.mark.parametrize("n_folds", [2, 5, 10])
+def test_groups_stay_whole_and_modalities_are_spread(folds, n_folds):
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 7, 60)
+    groups = np.repeat(np.arange(60), sizes)
+    modalities = np.repeat(np.array(MODALITIES[:3])[np.arange(60) % 12 // 5], sizes)
+    found = folds.assign_folds(groups, modalities, n_folds, seed=3)
+    table = pd.DataFrame({"group": groups, "modality": modalities, "fold": found})
+    assert set(found) == set(range(1, n_folds + 1))
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    counts = pd.crosstab(table["fold"], table["modality"])
+    assert ((counts.max() - counts.min()) <= sizes.max()).all()
+    other = folds.assign_folds(groups, modalities, n_folds, seed=4)
+    assert (found != other).any(), "the seed decides"
+
+
+def test_rare_modalities_fill_what_common_ones_leave(folds):
+    # Five groups of "a" leave the third fold one short; the only group of "b" goes there.
+    found = folds.assign_folds(range(6), ["a"] * 5 + ["b"], 3, seed=0)
+    assert np.bincount(found)[1:].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("n_folds", [0, 1, 4])
+def test_a_number_of_folds_out_of_range_is_refused(folds, n_folds):
+    with pytest.raises(ValueError, match=rf"`n_folds` \(={n_folds}\).*at least 2 and at most 3"):
+        folds.assign_folds([0, 0, 1, 2], ["a"] * 4, n_folds, seed=0)
+
+
+# ---------------------------------------------------------------- a tiny cross-validation
+
+
+@pytest.fixture(scope="module")
+def sample(folds, tmp_path_factory):
+    """Three tiles or fewer of each of six fields of view, and what is known of them."""
+    folder = write_sample(tmp_path_factory.mktemp("sample"), seed=0)
+    data = read_data_set(folder, cache_dir=tmp_path_factory.mktemp("cache")).labelled
+    known = folds.describe_images(data)
+    in_large = known["group"].isin(known["group"].value_counts().index[:6])
+    chosen = in_large & (known.groupby("group").cumcount() < 3)
+    return data.select(chosen), known[chosen].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def make_plan(folds, sample):
+    def make(folder, split="grouped", settings=TINY, n_folds=3):
+        return folds.plan_folds(RunFolder(folder), settings, *sample, split, n_folds)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(folds, make_plan, tmp_path_factory):
+    """A grouped and a random cross-validation; of the random one only the second fold."""
+    folder = tmp_path_factory.mktemp("cross") / "validation"
+    grouped = folds.run_folds(make_plan(folder), DEVICE)
+    random = folds.run_folds(make_plan(folder, "random"), DEVICE, only=[2])
+    return folder, grouped, random
+
+
+def test_every_image_is_tested_once_and_scored(folds, finished, sample):
+    folder, grouped, random = finished
+    data, _ = sample
+    assert sorted(grouped["id"]) == sorted(data.ids)
+    n_nuclei = data.table.set_index("id")["n_nuclei"]
+    for table in (grouped, random):
+        assert table["n_true"].tolist() == n_nuclei.loc[table["id"]].tolist()
+    assert (set(grouped["fold"]), set(random["fold"])) == ({1, 2, 3}, {2})
+    folds.summarise(RunFolder(folder))
+    assert set(RunFolder(folder).read_csv("summary.csv")["score"]) > {"dice", "iou", "ap_50"}
+    assert set(RunFolder(folder).read_csv("comparison.csv")["score"]) == {"dice", "iou"}
+
+
+def test_a_random_fold_leaks_and_a_grouped_one_does_not(finished, make_plan):
+    folder, grouped, random = finished
+    assert not grouped["has_sibling"].any()
+    plan = make_plan(folder, "random")
+    sides = plan.sides(2)
+    taught = set(plan.known.loc[sides == "train", "group"])
+    expected = {row.id: row.group in taught for row in plan.known[sides == "test"].itertuples()}
+    assert random.set_index("id")["has_sibling"].to_dict() == expected
+    assert random["has_sibling"].any()
+
+
+def test_finished_folds_are_read_and_not_trained_again(folds, finished, make_plan, monkeypatch):
+    folder, grouped, _ = finished
+    assert not list(folder.rglob("checkpoint.keras")) + list(folder.rglob("plan.json"))
+    monkeypatch.setattr(folds, "train", lambda *a, **k: pytest.fail("trained"))
+    pd.testing.assert_frame_equal(folds.run_folds(make_plan(folder), DEVICE), grouped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_folds", "message"),
+    [
+        ({"epoch_num": 2}, 3, r"epochs 1 \(now 2\)"),
+        ({"learning_rate": 0.5}, 3, "other settings or images"),
+        ({}, 4, r"n_folds 3 \(now 4\)"),
+    ],
+)
+def test_folds_of_another_plan_are_refused(folds, finished, make_plan, changes, n_folds, message):
+    folder, _, _ = finished
+    plan = make_plan(folder, "random", TINY.with_training(**changes), n_folds)
+    with pytest.raises(ValueError, match=f"{message}.*another --output"):
+        folds.run_folds(plan, DEVICE, only=[2])
+    assert [path.name for path in (folder / "random").iterdir()] == ["fold_2"]
+
+
+def test_precision_and_the_place_of_the_data_may_change(make_plan, tmp_path):
+    key = make_plan(tmp_path).about["key"]
+    faster = TINY.with_training(precision="mixed_bfloat16")
+    moved = TINY.model_copy(update={"data_set_location": "elsewhere"})
+    for settings in (faster, moved):
+        assert make_plan(tmp_path, settings=settings).about["key"] == key
+
+
+def test_an_interrupted_fold_resumes(folds, make_plan, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    plan = make_plan(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folds, "score_fold", interrupt)
+        folds.run_folds(plan, DEVICE, only=[1])
+    with pytest.raises(FileNotFoundError, match="no finished fold"):
+        folds.read_folds(plan.run)
+    monkeypatch.setattr("helpers.training.loop._fit", lambda *a, **k: pytest.fail("trained again"))
+    assert set(folds.run_folds(plan, DEVICE, only=[1])["fold"]) == {1}
+
+
+class Half:
+    """A network to which the left half is nucleus, faintly; it counts its calls."""
+
+    target = get_target("foreground")
+    calls = 0
+
+    def __init__(self, **choices):
+        self.settings = TINY.with_postprocessing(**choices)
+
+    def predict_maps(self, image):
+        self.calls += 1
+        maps = np.zeros((*image.shape[:2], 1), np.float32)
+        maps[:, : image.shape[1] // 2] = 0.6
+        return maps
+
+
+def test_postprocessing_drops_nuclei_and_leaves_the_foreground(folds, sample):
+    data, known = sample
+    sides = np.array(["test"] + ["train"] * (len(data) - 1))
+    network = Half()
+    every, dropped = (
+        folds.score_fold(n, data, known, sides) for n in (network, Half(min_confidence=0.9))
+    )
+    assert network.calls == 1
+    assert (every["n_pred"].item(), dropped["n_pred"].item()) == (1, 0)
+    mask = network.predict_maps(data.images[0])[..., 0] > 0
+    assert every["dice"].item() == dropped["dice"].item() == dice(data.labels[0] > 0, mask)
+
+
+# ---------------------------------------------------------------- known answers
+
+
+def some_scores(values, groups=None, modalities=None, siblings=None):
+    """A split's table: `values` are the dice."""
+    return pd.DataFrame(
+        {
+            "id": [f"image {i}" for i in range(len(values))],
+            "modality": MODALITIES[0] if modalities is None else modalities,
+            "group": range(len(values)) if groups is None else groups,
+            "dice": values,
+            "iou": np.array(values) / 2,
+            "has_sibling": False if siblings is None else siblings,
+        }
+    )
+
+
+def test_the_gain_of_leaking_images_is_seen_apart(folds):
+    modalities = [MODALITIES[0]] * 4 + [MODALITIES[2]] * 2
+    grouped = some_scores([0.5, 0.6, 0.7, 0.8, 0.3, 0.4], modalities=modalities)
+    gain = np.array([0.1, 0.1, 0, 0, 0.2, 0.2])
+    random = some_scores(grouped["dice"] + gain, modalities=modalities, siblings=gain > 0)
+    rows = folds.compare_splits(grouped, random).set_index(["score", "modality", "siblings"]).sort_index()
+    everything = rows.loc[("dice", "all", "any"), ["grouped", "random", "difference"]]
+    assert everything.tolist() == pytest.approx([0.55, 0.65, 0.1])
+    numbers = ["difference", "low", "high"]
+    small = rows.loc[("dice", MODALITIES[0])]
+    assert small.loc["with", numbers].tolist() == pytest.approx([0.1] * 3)
+    assert small.loc["without", numbers].tolist() == pytest.approx([0] * 3)
+    assert ("dice", MODALITIES[2], "without") not in rows.index
+
+
+def test_only_common_images_are_compared_and_one_field_has_no_interval(folds):
+    grouped = some_scores([0.1, 0.5, 0.6, 0.9], groups=[7] * 4)
+    random = some_scores([0.0, 0.7, 0.7, 0.0]).iloc[[2, 1]]
+    row = folds.compare_splits(grouped, random).iloc[0]
+    assert (row["n_images"], row["n_fields"]) == (2, 1)
+    assert row["difference"] == pytest.approx(0.15)
+    assert row[["low", "high"]].isna().all()
+
+
+def test_the_published_comparison_comes_from_the_folds_that_are_kept(folds):
+    run = RunFolder("cross_validation")
+    splits = [folds.read_folds(RunFolder(run.path / name)) for name in folds.SPLITS]
+    found = folds.compare_splits(*splits)
+    pd.testing.assert_frame_equal(found.round(4), run.read_csv("comparison.csv"), atol=1e-4)
+
+
+# ---------------------------------------------------------------- from a shell
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--only", "1", "99"], "no fold 99; the folds are 1 to 3"),
+        (["--folds", "1"], "`n_folds` (=1) must be at least 2"),
+        (["--output", "../up"], "run '../up' must be a name"),
+        (["--settings", "no.json"], "no.json"),
+        (["--epochs", "0"], "epoch_num"),
+    ],
+)
+def test_wrong_arguments_end_with_one_message(
+    folds, sample, tmp_path, monkeypatch, capsys, wrong, message
+):
+    class Data:
+        labelled = sample[0]
+
+    monkeypatch.setattr(folds, "read_data_set", lambda location: Data())
+    monkeypatch.setattr(folds, "describe_images", lambda data: sample[1])
+    file = tmp_path / "tiny.json"
+    file.write_text(json.dumps(TINY.model_dump(mode="json", by_alias=True)))
+    given = ["--settings", str(file), "--output", str(tmp_path / "cross"), "--folds", "3"]
+    assert folds.main([*given, *wrong]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,292 @@
+"""The experiment of notebook 06: the original's arithmetic, its variants, and how masks fail."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.modality import MODALITIES, find_modalities
+from helpers.data.data_set import read_data_set
+from helpers.data.sample import write_sample
+from helpers.figures.inversion import FLOODED, REVERSED, plot_failures
+from helpers.inversion.findings import (
+    compare_variants,
+    mark_failures,
+    read_variants,
+    summarise_variants,
+)
+from helpers.inversion.original_arithmetic import View, ViewedNetwork, cast_input, raw_input
+from helpers.inversion.runs import ExperimentError, run_variants
+from helpers.inversion.variants import STEPS, VARIANTS, choose_variants
+from helpers.network.intensities import network_input
+from helpers.run_folder import RunFolder
+from helpers.settings import generate_settings, load_settings
+from helpers.training.devices import Device
+
+DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
+TINY = generate_settings(1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1)
+
+
+# ---------------------------------------------------------------- the original's arithmetic
+
+
+def test_the_cast_leaves_only_full_white_and_reaches_the_network_unchanged():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert cast_input(image).sum() == cast_input(image)[-1, -1] == 1
+    for change in (cast_input, raw_input):
+        seen = network_input(change(image), TINY)[..., 0]
+        np.testing.assert_array_equal(seen, change(image))
+
+
+class Certain:
+    """A network that is sure where its input is above a half, and nearly sure elsewhere."""
+
+    settings = TINY
+
+    def predict(self, image):
+        self.seen = image
+        return np.where(image > 0.5 * image.max(), 1.0, 0.999).astype(np.float32)
+
+
+def test_views_change_what_they_say_and_nothing_else():
+    image = np.zeros((40, 50), np.uint8)
+    image[:20] = 200
+    bright = image == 200
+    assert (ViewedNetwork(Certain(), View()).predict(image) >= 0.5).all()
+    np.testing.assert_array_equal(ViewedNetwork(Certain(), View(cast=True)).predict(image), bright)
+    network = Certain()
+    mask = ViewedNetwork(network, View(cast=True, resized=True)).predict(image)
+    assert network.seen.shape == (256, 256)
+    assert mask.shape == image.shape
+    assert np.mean((mask >= 0.5) == bright) > 0.95
+
+
+# ---------------------------------------------------------------- the variants
+
+
+def flatten(values, path=""):
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from flatten(value, f"{path}.{key}")
+    else:
+        yield path, str(values)
+
+
+def test_every_variant_differs_in_one_thing_from_one_that_exists():
+    base = load_settings("settings/original.json")
+    assert base.training_configuration.call_backs_conf
+    for variant in list(VARIANTS.values())[1:]:
+        other = VARIANTS[variant.differs_from]
+        one, two = (v.settings(base).model_dump(mode="json") for v in (variant, other))
+        assert not one["training_configuration"]["call_backs_conf"]
+        n_differences = (
+            len(set(flatten(one)) ^ set(flatten(two))) // 2
+            + (variant.modalities != other.modalities)
+            + (variant.prepare is not other.prepare)
+        )
+        assert n_differences == 1, variant.name
+    assert all(view in VARIANTS[variant].views for variant, view in STEPS.values())
+
+
+def test_variants_are_chosen_by_name():
+    chosen = choose_variants("scaled, original,scaled")
+    assert [variant.name for variant in chosen] == ["scaled", "original"]
+    assert len(choose_variants("all")) == len(VARIANTS)
+    with pytest.raises(ValueError, match="no variant 'scald'; did you mean 'scaled'"):
+        choose_variants("scald")
+    with pytest.raises(ValueError, match="names none"):
+        choose_variants(" , ")
+
+
+# ---------------------------------------------------------------- flooded and reversed
+
+
+def test_a_mask_is_flooded_or_reversed_or_neither():
+    fraction = 0.2
+    masks = {
+        "right": (1.0, fraction, ""),
+        "everything": (1.0, 1.0, "flooded"),
+        "nearly everything": (0.9, 0.9, "flooded"),
+        "reversed": (0.0, 1 - fraction, "reversed"),
+        "a fifth of the ground, hardly a nucleus": (0.05, 0.17, ""),
+        "nothing": (0.0, 0.0, ""),
+    }
+    rows = [
+        {"recall": r, "fraction_pred": f, "fraction_true": fraction} for r, f, _ in masks.values()
+    ]
+    marked = mark_failures(pd.DataFrame(rows))
+    found = np.select([marked["flooded"], marked["reversed"]], ["flooded", "reversed"], "")
+    assert found.tolist() == [expected for *_, expected in masks.values()]
+    expected = [0, 1, 0.9, 1, 0.2, 0]
+    np.testing.assert_allclose(marked["ground_marked"], expected, atol=1e-12)
+
+
+def test_an_image_without_nuclei_or_without_ground_has_a_defined_answer():
+    table = pd.DataFrame(
+        {"recall": [0.0, 1.0], "fraction_true": [0.0, 1.0], "fraction_pred": [0.7, 1.0]}
+    )
+    marked = mark_failures(table)
+    assert marked["ground_marked"].tolist() == [0.7, 0.0]
+    assert marked["flooded"].tolist() == [True, False]
+    assert not marked["reversed"].any()
+
+
+# ---------------------------------------------------------------- what was published
+
+
+@pytest.fixture(scope="module")
+def published():
+    return read_variants(RunFolder(RunFolder("inversion").path / "experiment"))
+
+
+def test_the_original_floods_and_does_not_reverse(published):
+    original = published[(published["variant"] == "original") & (published["view"] == "original")]
+    tissue = original[original["modality"].str.endswith("tissue")]
+    nearly_all = (tissue["ground_marked"] > 0.9) & (tissue["recall"] > 0.9)
+    assert (len(tissue), tissue["flooded"].sum(), nearly_all.sum()) == (75, 50, 49)
+    assert not tissue["reversed"].any()
+    neither = tissue[~tissue["flooded"]]
+    assert neither["ground_marked"].between(0.15, 0.3).all() and (neither["recall"] < 0.2).all()
+
+
+@pytest.mark.parametrize(
+    ("variant", "side", "n", "flooded", "is_reversed"),
+    [
+        ("without_tissue", "tissue", 369, 369, 0),
+        ("only_pink_purple_tissue", "fluorescent", 1623, 477, 955),
+        ("only_purple_tissue", "fluorescent", 1623, 388, 489),
+        ("scaled", "tissue", 75, 0, 0),
+    ],
+)
+def test_published_counts(published, variant, side, n, flooded, is_reversed):
+    chosen = (published["variant"] == variant) & (published["view"] == "ours")
+    masks = published[chosen & published["modality"].str.endswith(side)]
+    assert (len(masks), masks["flooded"].sum(), masks["reversed"].sum()) == (
+        n,
+        flooded,
+        is_reversed,
+    )
+
+
+def test_the_published_tables_come_from_the_kept_scores(published):
+    run = RunFolder("inversion")
+    some = published[published["variant"].isin(["original", "scaled", "balanced"])]
+    for name, found in (
+        ("experiment.csv", summarise_variants(some)),
+        ("changes.csv", compare_variants(some)),
+    ):
+        kept = run.read_csv(name)
+        kept = kept[kept["variant"].isin(set(found["variant"]))].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found.round(4), kept, atol=1e-4, check_dtype=False)
+
+
+def test_the_figure_draws_the_shares_in_the_colours_of_its_legend():
+    figure = plot_failures(RunFolder("inversion").read_csv("experiment.csv"))
+    assert [ax.get_title().replace("\n", " ") for ax in figure.axes][:2] == [
+        "small fluorescent",
+        "large fluorescent",
+    ]
+    patches = [patch for patch in figure.axes[0].patches if patch.get_width() > 0.59]
+    assert matplotlib.colors.to_rgb(FLOODED) in {patch.get_facecolor()[:3] for patch in patches}
+    shown = {h.get_label(): h.get_facecolor()[:3] for h in figure.legends[0].get_patches()}
+    assert shown["reversed"] == matplotlib.colors.to_rgb(REVERSED)
+    plt.close(figure)
+
+
+# ---------------------------------------------------------------- trainings
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The sample's images, one of eight for the test, and what is known of them."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder / "sample")
+    data = read_data_set(folder / "sample", cache_dir=folder / "cache").labelled
+    modalities = find_modalities(data.images)["modality"]
+    sides = np.where(np.arange(len(data)) % 8 == 0, "test", "train")
+    known = pd.DataFrame(
+        {"id": data.ids, "modality": modalities, "group": range(len(data)), "split": sides}
+    )
+    return data, known
+
+
+@pytest.fixture(scope="module")
+def trained(sample, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("experiment") / "run")
+    variants = [VARIANTS[name] for name in ("original", "without_tissue")]
+    return run, variants, run_variants(run, TINY, *sample, variants, [0, 1], DEVICE)
+
+
+def test_every_test_image_is_scored_for_every_variant_view_and_seed(trained, sample):
+    _, variants, table = trained
+    n_test = (sample[1]["split"] == "test").sum()
+    counts = table.groupby(["variant", "view", "seed"])["id"].nunique()
+    assert (counts.loc["original"] == n_test).all()
+    assert set(counts.loc["original"].index) == {(v, s) for v in variants[0].views for s in (0, 1)}
+    left_out = (sample[1]["split"] != "test") & sample[1]["modality"].str.endswith("tissue")
+    assert (counts.loc["without_tissue"] == n_test + left_out.sum()).all()
+
+
+def test_a_finished_training_is_read(trained, sample, monkeypatch):
+    run, variants, table = trained
+    monkeypatch.setattr("helpers.inversion.runs.train", lambda *a, **k: pytest.fail("trained"))
+    again = run_variants(run, TINY, *sample, variants, [0, 1], DEVICE)
+    pd.testing.assert_frame_equal(again, table)
+    pd.testing.assert_frame_equal(read_variants(run)[table.columns], table)
+
+
+def test_a_training_of_other_settings_is_refused(trained, sample):
+    run, variants, _ = trained
+    with pytest.raises(ExperimentError, match=r"seed_0 was made with other settings"):
+        run_variants(run, TINY.with_training(epoch_num=2), *sample, variants, [0], DEVICE)
+
+
+def test_a_variant_without_training_images_is_left_out_by_name(sample, tmp_path, capsys):
+    data, known = sample
+    known = known.assign(split="test")
+    with pytest.raises(ExperimentError, match="no variant is left"):
+        run_variants(
+            RunFolder(tmp_path / "run"), TINY, data, known, [VARIANTS["scaled"]], [0], DEVICE
+        )
+    assert "scaled: no training image is of its modalities" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- findings
+
+
+def some_scores(variant, iou, seeds=(0, 1)):
+    rows = [
+        {"variant": variant, "view": "ours", "seed": seed, "id": f"{modality}{n}",
+         "modality": modality, "group": n, "iou": iou + 0.1 * seed, "recall": 0.9,
+         "fraction_true": 0.2, "fraction_pred": 0.3, "ground_marked": 0.1,
+         "flooded": n == 0, "reversed": False}
+        for modality in MODALITIES[:2] for n in range(4) for seed in seeds
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_summary_holds_the_mean_over_seeds_and_their_range():
+    summary = summarise_variants(some_scores("scaled", 0.5)).set_index(["modality", "measure"])
+    row = summary.loc[(MODALITIES[0], "iou")]
+    assert row["estimate"] == pytest.approx(0.55)
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((0.5, 0.6))
+    assert (row["n_images"], row["n_fields"], row["n_seeds"]) == (4, 4, 2)
+    flooded = summary.loc[(MODALITIES[0], "flooded")]
+    assert 0 <= flooded["low"] <= flooded["estimate"] == 0.25 <= flooded["high"]
+
+
+def test_a_constant_gain_is_certain_and_one_field_has_no_interval():
+    table = pd.concat([some_scores("scaled", 0.5), some_scores("balanced", 0.7)])
+    compared = compare_variants(table)
+    assert compared["modality"].tolist() == list(MODALITIES[:2])
+    assert set(compared["variant"]) == {"balanced"}
+    np.testing.assert_allclose(compared[["estimate", "low", "high"]], 0.2)
+    for found in (
+        compare_variants(table.assign(group=0)),
+        summarise_variants(table.assign(group=0)),
+    ):
+        assert found[["low", "high"]].isna().all(axis=None)
