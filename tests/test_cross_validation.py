@@ -211,7 +211,11 @@ def test_the_gain_of_leaking_images_is_seen_apart(folds):
     grouped = some_scores([0.5, 0.6, 0.7, 0.8, 0.3, 0.4], modalities=modalities)
     gain = np.array([0.1, 0.1, 0, 0, 0.2, 0.2])
     random = some_scores(grouped["dice"] + gain, modalities=modalities, siblings=gain > 0)
-    rows = folds.compare_splits(grouped, random).set_index(["score", "modality", "siblings"]).sort_index()
+    rows = (
+        folds.compare_splits(grouped, random)
+        .set_index(["score", "modality", "siblings"])
+        .sort_index()
+    )
     everything = rows.loc[("dice", "all", "any"), ["grouped", "random", "difference"]]
     assert everything.tolist() == pytest.approx([0.55, 0.65, 0.1])
     numbers = ["difference", "low", "high"]
