@@ -5,7 +5,6 @@ import importlib
 import numpy as np
 import pytest
 
-from helpers.network.complexity import change_network
 from helpers.network.prediction import Network
 from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
@@ -24,7 +23,7 @@ class Half(Network):
     """Sees the nuclei of one half of an image, and swears that the other half is empty."""
 
     def __init__(self, side, target="flow", **postprocessing):
-        settings = change_network(SETTINGS, target=target)
+        settings = SETTINGS.with_overrides({"target": target})
         self.settings, self.side = settings.with_postprocessing(**postprocessing), side
 
     def predict_maps(self, image):

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from helpers.data.data_set import DataSet
 from helpers.evaluation.nuclei import match_data_set, score_nuclei
 from helpers.evaluation.tuning import tune_network
-from helpers.network.complexity import change_network
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Postprocessing, Settings
@@ -78,7 +77,7 @@ def train_target(
         "train" is taught; the thresholds are tuned on "validation".
     """
     folder = RunFolder(run.path / "targets" / target)
-    chosen = change_network(settings.without_callbacks(), target=target)
+    chosen = settings.without_callbacks().with_overrides({"target": target})
     taught = split["train"]
     key = fingerprint(taught.ids, ())
     if not folder.file("network.keras").exists():

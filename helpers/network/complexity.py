@@ -1,153 +1,36 @@
-"""What settings mean before anything is trained: layers, parameters, cost, receptive field.
+"""What a network costs and how far it looks, before anything is trained."""
 
-All of it is worked out from the settings alone, without Keras, so that networks can be compared
-in no time. The tests hold it against the networks that are built.
-"""
-
-import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.settings import Settings, parse_settings
+from helpers.network.unet import build_unet
+from helpers.settings import Settings
 
 FLOP_PER_MULTIPLY_ADD = 2
 
 
-class Layer(NamedTuple):
-    """One layer of the network, as `list_layers` gives it.
-
-    `shape` is (height, width, channels) of its output for one image, `multiply_adds` what it costs
-    for that image: multiplications by a weight, each with its addition.
-    """
-
-    name: str
-    type: str
-    shape: tuple[int, int, int]
-    parameters: int
-    inputs: tuple[str, ...]
-    multiply_adds: int = 0
-
-
-def list_layers(settings: Settings) -> list[Layer]:
-    """Return the layers that `build_unet` makes of `settings`, in its order."""
-    structure = settings.model_structure
-    size = structure.input_params
-    layers = [Layer("image", "InputLayer", (size.height, size.width, size.channels), 0, ())]
-    encoder, bottleneck = structure.encoder_params, structure.bottle_neck_params
-    last_of = {}
-    for name, block in structure.encoder_blocks:
-        _add_block(layers, name, block, encoder.general_conv_params)
-        last_of[name] = layers[-1].name
-        _add_pool(layers, name, encoder.max_pool_size)
-    _add_block(
-        layers, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params
-    )
-    for name, block in structure.decoder_blocks:
-        _add_up(layers, name, block, structure.decoder_params.general_transpose_conv_params)
-        if block.concatenate_layer is not None:
-            _add_skip(layers, name, last_of[block.concatenate_layer])
-        _add_block(layers, name, block, structure.decoder_params.general_conv_params)
-    _add_heads(layers, structure.target.heads)
-    return layers
-
-
-def _add_block(layers, name, block, general):
-    _add_normalised(layers, f"{name}_conv_1", block, general)
-    last = layers[-1]
-    layers.append(Layer(f"{name}_dropout", "Dropout", last.shape, 0, (last.name,)))
-    _add_normalised(layers, f"{name}_conv_2", block, general)
-
-
-def _add_normalised(layers, name, block, general):
-    is_plain = general.normalisation == "none"
-    _add_conv(layers, name, block.filter_size, general.kernel_size, bias=is_plain)
-    if not is_plain:
-        shape = layers[-1].shape
-        normalised, n_parameters = f"{name}_normalisation", 4 * shape[2]
-        layers.append(Layer(normalised, "BatchNormalization", shape, n_parameters, (name,)))
-        layers.append(Layer(f"{name}_activation", "Activation", shape, 0, (normalised,)))
-
-
-def _add_conv(layers, name, filters, kernel_size, *, bias=True, after=-1):
-    last = layers[after]
-    height, width, channels = last.shape
-    weights = math.prod(kernel_size) * channels * filters
-    shape, cost = (height, width, filters), height * width * weights
-    n_parameters = weights + filters * bias
-    layers.append(Layer(name, "Conv2D", shape, n_parameters, (last.name,), cost))
-
-
-def _add_heads(layers, heads):
-    """Add the last layers, all of them after the same feature map, and what joins them."""
-    place = len(layers) - 1
-    for name, n_channels, _ in heads:
-        _add_conv(layers, name, n_channels, (1, 1), after=place)
-    if len(heads) > 1:
-        parts = layers[place + 1 :]
-        shape = (*parts[0].shape[:2], sum(part.shape[2] for part in parts))
-        names = tuple(part.name for part in parts)
-        layers.append(Layer("maps", "Concatenate", shape, 0, names))
-
-
-def _add_pool(layers, name, pool_size):
-    last = layers[-1]
-    height, width, channels = last.shape
-    shape = (height // pool_size[0], width // pool_size[1], channels)
-    layers.append(Layer(f"{name}_pool", "MaxPooling2D", shape, 0, (last.name,)))
-
-
-def _add_up(layers, name, block, transpose):
-    last = layers[-1]
-    height, width, channels = last.shape
-    weights = math.prod(transpose.kernel_size) * channels * block.filter_size
-    shape = (height * transpose.strides[0], width * transpose.strides[1], block.filter_size)
-    parameters, cost = weights + block.filter_size, height * width * weights
-    layers.append(Layer(f"{name}_up", "Conv2DTranspose", shape, parameters, (last.name,), cost))
-
-
-def _add_skip(layers, name, skip):
-    last = layers[-1]
-    channels = last.shape[2] + next(layer.shape[2] for layer in layers if layer.name == skip)
-    shape, inputs = (*last.shape[:2], channels), (skip, last.name)
-    layers.append(Layer(f"{name}_concatenate", "Concatenate", shape, 0, inputs))
-
-
-def tabulate_layers(settings: Settings) -> pd.DataFrame:
-    """Return one row a layer: layer, type, output shape, parameters, connected to."""
-    rows = [
-        {
-            "layer": layer.name,
-            "type": layer.type,
-            "output shape": " × ".join(map(str, layer.shape)),
-            "parameters": layer.parameters,
-            "connected to": ", ".join(layer.inputs),
-        }
-        for layer in list_layers(settings)
-    ]
-    return pd.DataFrame(rows)
-
-
-def count_parameters(settings: Settings) -> int:
-    """Return how many numbers the network holds; all are learnt, or measured by normalisations."""
-    return sum(layer.parameters for layer in list_layers(settings))
-
-
-def count_flop(settings: Settings) -> int:
-    """Return the floating-point operations for one image of the input's size, forward only.
+def count_flop(model: keras.Model) -> int:
+    """Return the floating-point operations of `model` for one image, forward only.
 
     A multiply-add counts as two. Activations, biases, pooling and dropout are left out: they cost
     less than one per cent of it. A training step costs about three times as much.
     """
-    return FLOP_PER_MULTIPLY_ADD * sum(layer.multiply_adds for layer in list_layers(settings))
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
+            is_up = isinstance(layer, keras.layers.Conv2DTranspose)
+            size = (layer.input if is_up else layer.output).shape[1:3]  # where its kernel is put
+            total += math.prod(layer.kernel.shape) * math.prod(size)
+    return FLOP_PER_MULTIPLY_ADD * total
 
 
 def measure_receptive_field(settings: Settings) -> tuple[int, int]:
-    """Return the receptive field, (height, width) in pixels: how far the network can look.
+    """Return the receptive field, (height, width) in pixels: how far the network looks.
 
     It is the smallest rectangle that holds every input pixel which can change one output pixel.
     It is found by following an output pixel back to the input, layer by layer (Araujo, Norris and
@@ -200,45 +83,15 @@ def tabulate_networks(networks: Mapping[str, Settings]) -> pd.DataFrame:
     """Return one row a network: parameters, receptive field, cost an image and a pixel."""
     rows = {}
     for name, settings in networks.items():
-        size = settings.model_structure.input_params
-        flop = count_flop(settings)
+        model, size = build_unet(settings), settings.model_structure.input_params
+        flop = count_flop(model)
         rows[name] = {
-            "parameters": count_parameters(settings),
+            "parameters": model.count_params(),
             "receptive field (px)": max(measure_receptive_field(settings)),
             "GFLOP an image": round(flop / 1e9, 2),
             "kFLOP a pixel": round(flop / 1e3 / (size.height * size.width), 1),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def change_network(
-    settings: Settings,
-    *,
-    kernel_size: tuple[int, int] | None = None,
-    activation: str | None = None,
-    channels: int | None = None,
-    target: str | None = None,
-) -> Settings:
-    """Return the same settings with another kernel or activation in all blocks, input or target.
-
-    Raises
-    ------
-    SettingsError
-        If the result cannot be built.
-    """
-    values = settings.model_dump(mode="json", by_alias=True)
-    structure = values["model_structure"]
-    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
-        _update(
-            structure[part]["general_conv_params"], kernel_size=kernel_size, activation=activation
-        )
-    _update(structure["input_params"], channels=channels)
-    _update(structure["output_params"], target=target)
-    return parse_settings(json.dumps(values), source="changed settings")
-
-
-def _update(values: dict[str, Any], **changes: Any) -> None:
-    values |= {name: value for name, value in changes.items() if value is not None}
 
 
 def measure_diameters(label_images: Iterable[NDArray[np.integer]]) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
-"""From an image as stored to what the network sees, and back to the image's own size.
+"""From an image as stored to the size that the network sees, and back to the image's own size."""
 
-Training and prediction both come through here, so that they cannot differ.
-"""
-
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
+
+TILE_PX, HALO_PX = 1024, 128
+"""Larger images go through in tiles of `TILE_PX`, each with `HALO_PX` of its neighbours around."""
 
 
 def cut(
@@ -100,3 +101,29 @@ def crop_padding(array: NDArray, padding: Padding) -> NDArray:
     """Return `array` without the pixels that `pad_to_multiple` added."""
     height, width = array.shape[:2]
     return array[padding.top : height - padding.bottom, padding.left : width - padding.right]
+
+
+class Tile(NamedTuple):
+    """One tile along one axis: its own pixels, the same with a halo, and its own within those."""
+
+    own: slice
+    halo: slice
+    inner: slice
+
+
+def tiles(length: int, multiple: int) -> Iterator[Tile]:
+    """Yield the tiles along one axis of `length` pixels, a multiple of `multiple`.
+
+    Own pixels cover 0..`length` once; the size of a tile with its halo is a multiple of `multiple`.
+
+    Examples
+    --------
+    >>> next(tiles(64, 32)).own
+    slice(0, 64, None)
+    """
+    tile, halo = (-(-px // multiple) * multiple for px in (TILE_PX, HALO_PX))
+    for start in range(0, length, tile):
+        stop = min(start + tile, length)
+        first = max(0, start - halo)
+        around = slice(first, min(length, stop + halo))
+        yield Tile(slice(start, stop), around, slice(start - first, stop - first))

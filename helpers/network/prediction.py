@@ -3,7 +3,6 @@
 import itertools
 import logging
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data.reading import check_image
-from helpers.network.geometry import crop_padding, pad_to_multiple, rescale
+from helpers.network import geometry
+from helpers.network.geometry import crop_padding, pad_to_multiple, rescale, tiles
 from helpers.network.intensities import network_input
 from helpers.network.saving import load_model, read_settings
 from helpers.network.unet import build_unet
@@ -23,15 +23,12 @@ from helpers.targets.base import remove_small
 # Images of many sizes mean as many traces, and TensorFlow warns of each from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
-TILE_PX, HALO_PX = 1024, 128
-"""Larger images go through in tiles of `TILE_PX`, each with `HALO_PX` of its neighbours around."""
-
 
 class Look(NamedTuple):
     """How an image is shown to the network: enlarged, and mirrored along rows and columns."""
 
     scale: float = 1.0
-    down: int = 1  # 1 or -1, as of `flip`
+    down: int = 1  # steps along rows and columns: -1 mirrors
     right: int = 1
 
 
@@ -40,8 +37,8 @@ LOOKS = {
     "flips": [Look(1.0, *way) for way in itertools.product((1, -1), (1, -1))],
     "scales": [Look(), Look(1.5, right=-1)],
 }
-"""What each `test_time_augmentation` shows. An enlarged image costs as its pixels do: "scales" 3.25
-times as much as "none", "flips" 4 times."""
+"""The looks of each `test_time_augmentation`. An enlarged image costs as its pixels do: "scales"
+3.25 times as much as "none", "flips" 4 times."""
 
 
 class Network:
@@ -103,7 +100,7 @@ class Network:
         """Return the maps of one look, brought back to the size and the way of the image."""
         shape = inputs.shape[:2]
         scaled = rescale(inputs, tuple(round(px * look.scale) for px in shape))
-        maps = self._predict_maps(flip(scaled, look.down, look.right))
+        maps = self._predict_maps(scaled[:: look.down, :: look.right])
         return rescale(self.target.flip(maps, look.down, look.right), shape)
 
     def segment(self, image: NDArray, *, scale: float = 1.0) -> NDArray[np.int32]:
@@ -114,8 +111,7 @@ class Network:
         image : (H, W) or (H, W, 3) array of uint8, uint16 or float in 0..1
         scale : float above 0
             The image is enlarged by this factor before the network sees it, and the labels are
-            brought back to its own size; for nuclei much smaller or larger than those of the
-            training.
+            reduced to its own size; for nuclei much smaller or larger than those of the training.
 
         Returns
         -------
@@ -139,48 +135,25 @@ class Network:
         return remove_small(rescale(labels, shape, order=0), 1)
 
     def _predict_maps(self, inputs: NDArray) -> NDArray[np.float32]:
+        """Return the maps of inputs of any size, in one piece or in tiles."""
         padded, padding = pad_to_multiple(inputs, self.settings.model_structure.size_multiple)
-        if max(padded.shape[:2]) > TILE_PX + 2 * HALO_PX:
-            return crop_padding(self._predict_tiles(padded), padding)
-        return crop_padding(self._predict_whole(padded), padding)
+        is_large = max(padded.shape[:2]) > geometry.TILE_PX + 2 * geometry.HALO_PX
+        predict = self._predict_tiles if is_large else self._predict_whole
+        return crop_padding(predict(padded), padding)
 
     def _predict_whole(self, inputs: NDArray) -> NDArray[np.float32]:
         return np.asarray(self.model.predict_on_batch(inputs[None]))[0]
 
     def _predict_tiles(self, inputs: NDArray) -> NDArray[np.float32]:
-        maps = np.empty((*inputs.shape[:2], len(self.target.channels)), np.float32)
+        height, width = inputs.shape[:2]
+        maps = np.empty((height, width, len(self.target.channels)), np.float32)
         multiple = self.settings.model_structure.size_multiple
-        for rows, rows_halo in tiles(inputs.shape[0], multiple[0]):
-            for columns, columns_halo in tiles(inputs.shape[1], multiple[1]):
-                predicted = self._predict_whole(inputs[rows_halo, columns_halo])
-                inner = tuple(
-                    slice(own.start - halo.start, own.stop - halo.start)
-                    for own, halo in ((rows, rows_halo), (columns, columns_halo))
-                )
-                maps[rows, columns] = predicted[inner]
+        for rows, columns in itertools.product(
+            tiles(height, multiple[0]), tiles(width, multiple[1])
+        ):
+            predicted = self._predict_whole(inputs[rows.halo, columns.halo])
+            maps[rows.own, columns.own] = predicted[rows.inner, columns.inner]
         return maps
-
-
-def flip(array: NDArray, down: int, right: int) -> NDArray:
-    """Return a view of `array` whose rows run in steps of `down`, columns of `right`: 1 or -1."""
-    return array[::down, ::right]
-
-
-def tiles(length: int, multiple: int) -> Iterator[tuple[slice, slice]]:
-    """Yield, along one axis, each tile's own pixels and the same with its halo.
-
-    Own pixels cover 0..`length` once; the parts with halo have a size that is a multiple of
-    `multiple`, as `length` must be.
-
-    Examples
-    --------
-    >>> list(tiles(64, 32))
-    [(slice(0, 64, None), slice(0, 64, None))]
-    """
-    tile, halo = (-(-px // multiple) * multiple for px in (TILE_PX, HALO_PX))
-    for start in range(0, length, tile):
-        stop = min(start + tile, length)
-        yield slice(start, stop), slice(max(0, start - halo), min(length, stop + halo))
 
 
 def load_network(file: str | Path, *, precision: str = "float32") -> Network:

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from helpers.analysis.modality import find_modalities
 from helpers.network.geometry import cut, pad, rescale
@@ -18,19 +16,8 @@ from helpers.network.intensities import (
     normalise,
     to_channels,
 )
-from helpers.settings import Augmentation, Settings
-
-ORIENTATIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Steps along rows and columns: as is, left-right, up-down, both."""
-
-
-class View(NamedTuple):
-    """Which part of an image a crop shows, and how: see `helpers.network.preprocessing.cut`."""
-
-    start: tuple[float, float] = (0.5, 0.5)
-    orientation: int = 0
-    turned: bool = False
-    scale: float = 1.0
+from helpers.settings import Settings
+from helpers.training.augmentation import ORIENTATIONS, View, draw_view, vary
 
 
 class Batches(keras.utils.PyDataset):
@@ -124,31 +111,15 @@ class Batches(keras.utils.PyDataset):
     def _item(self, item: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return one crop of an image, normalised, and the maps of its nuclei."""
         orientation, index = divmod(item, len(self.images))
-        view = self._draw(orientation, rng)
-        structure = self.settings.model_structure
+        augmentation = self.settings.training.augmentation
+        view = draw_view(augmentation, rng, orientation) if self.augment else View()
         inputs = normalise(self._cut(self.images[index], view, order=1), self._range(index))
         if self.augment:
             reverse = 0.0 if self.settings.preprocessing.normalisation == "standardise" else 1.0
-            inputs = vary(inputs, self.settings.training.augmentation, rng, reverse=reverse)
-        inputs = to_channels(inputs, structure.input_params.channels)
+            inputs = vary(inputs, augmentation, rng, reverse=reverse)
+        inputs = to_channels(inputs, self.settings.model_structure.input_params.channels)
         maps = self._maps(self._cut(self.labels[index], view, order=0), view)
         return _as_float(self._turn(inputs, view)), _as_float(maps)
-
-    def _draw(self, orientation: int, rng: np.random.Generator) -> View:
-        """Return which part of an image to show, and how; what is not asked draws no number."""
-        augmentation = self.settings.training.augmentation
-        view = View(orientation=orientation)
-        if not self.augment:
-            return view
-        if augmentation.crop == "random":
-            view = view._replace(start=tuple(rng.random(2)))
-        if augmentation.flips == "random":
-            view = view._replace(orientation=int(rng.integers(len(ORIENTATIONS))))
-        if augmentation.turns:
-            view = view._replace(turned=bool(rng.integers(2)))
-        if augmentation.scale > 1:
-            view = view._replace(scale=augmentation.scale ** rng.uniform(-1, 1))
-        return view
 
     def _cut(self, array: NDArray, view: View, order: int) -> NDArray:
         """Return the part of an image or label image that `view` shows, in the crop's scale."""
@@ -173,8 +144,8 @@ class Batches(keras.utils.PyDataset):
     def _maps(self, labels: NDArray, view: View) -> NDArray:
         """Return the maps of a crop, turned as the crop is, and background where it is padded.
 
-        Maps come before padding: where an image ends, the network is taught what is true of the
-        whole image (for one, the image's border is no rim).
+        The maps are made before padding: where an image ends, they are those of the whole image
+        (for one, the image's border is no rim).
         """
         target = self.settings.model_structure.target
         size = self.settings.model_structure.input_params
@@ -185,48 +156,6 @@ class Batches(keras.utils.PyDataset):
 
     def _measure_range(self, index: int) -> IntensityRange:
         return measure_range(self.images[index], self.settings)
-
-
-def vary(
-    inputs: NDArray[np.float32],
-    augmentation: Augmentation,
-    rng: np.random.Generator,
-    *,
-    reverse: float = 1.0,
-) -> NDArray[np.float32]:
-    """Return a normalised crop in other colours and intensities, as the settings ask for.
-
-    Parameters
-    ----------
-    inputs : (H, W) or (H, W, 3) float32 array
-        Normalised: ground and nuclei somewhere near 0..1.
-    augmentation : Augmentation
-        `gray`, `stain`, `intensity`, `invert`, `blur` and `noise` are applied in this order; what
-        is 0 draws no random number.
-    reverse : float
-        The sum of a value and its negative: 1 for values in 0..1, 0 for values around 0.
-    """
-    if augmentation.gray and rng.random() < augmentation.gray and inputs.ndim == 3:
-        inputs = np.broadcast_to(inputs.mean(axis=2, keepdims=True), inputs.shape)
-    if augmentation.stain and inputs.ndim == 3:
-        inputs = _stretch(inputs, augmentation.stain, rng, size=3)
-    if augmentation.intensity:
-        inputs = _stretch(inputs, augmentation.intensity, rng, size=1)
-    if augmentation.invert and rng.random() < augmentation.invert:
-        inputs = np.float32(reverse) - inputs
-    if augmentation.blur:
-        sigma = rng.uniform(0, augmentation.blur)
-        inputs = gaussian_filter(inputs, (sigma, sigma, 0)[: inputs.ndim])
-    if augmentation.noise:
-        strength = np.float32(rng.uniform(0, augmentation.noise))
-        inputs = inputs + strength * rng.standard_normal(inputs.shape, np.float32)
-    return inputs
-
-
-def _stretch(inputs: NDArray, strength: float, rng: np.random.Generator, *, size: int) -> NDArray:
-    """Return `inputs` with contrast changed by up to `strength` and shifted by half as much."""
-    gain, shift = rng.uniform(-strength, strength, (2, size)).astype(np.float32)
-    return inputs * (1 + gain) + shift / 2
 
 
 def _as_float(array: NDArray) -> NDArray[np.float32]:
