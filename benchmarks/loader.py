@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.data_set import read_data_set
-from helpers.data.layout import Source, find_entries
+from helpers.data.layout import find_entries
 from helpers.data.reading import decode
+from helpers.data.source import Source
 from helpers.run_folder import ROOT, resolve
 
 try:

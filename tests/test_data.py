@@ -1,6 +1,7 @@
 import pickle
 import time
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from helpers.data.problems import (
     GRAVE,
     NOTED,
     DataFaultError,
-    read_labels,
     summarise_faults,
 )
 from helpers.data.reading import read_mask
+from helpers.data.truth import read_truth
 
 
 @pytest.fixture
@@ -105,11 +106,11 @@ def test_wrong_locations_say_what_is_allowed(read, write_set, tmp_path):
         read(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"found 1 files, at its top 'notes.txt'(.|\n)*train/<id>"):
         read(write_set({"notes.txt": b"x"}, "other"))
-    with pytest.raises(ValueError, match="not a zip archive or is damaged"):
+    with pytest.raises(ValueError, match="neither a folder nor a zip archive"):
         read(write_set({"notes.txt": b"x"}, "text") / "notes.txt")
     with pytest.raises(ValueError, match="holds 2 data sets, in 'one', 'two'"):
         read(write_set(two_images("one/") | two_images("two/"), "several"))
-    with pytest.raises(ValueError, match='must be "refuse" or "skip"'):
+    with pytest.raises(ValueError, match=r'`faults` .* must be one of "refuse", "skip"'):
         read(tmp_path, faults="ignore")
 
 
@@ -130,7 +131,7 @@ def test_unsafe_names_in_an_archive_are_refused(read, write_set, name):
 
 def test_a_name_twice_in_an_archive_is_refused(read, write_set):
     path = write_set(two_images(), packed=True)
-    with layout.zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr("a/images/a.png", png(some_image()))
     with pytest.raises(ValueError, match="twice"):
@@ -235,15 +236,6 @@ def test_masks_are_numbered_by_file_name_not_by_their_order_in_the_archive(read,
     assert found.labels[0][:3, 0].tolist() == [3, 1, 2]
 
 
-def test_images_are_read_only_and_labels_are_copies(read, write_set):
-    found = read(write_set(two_images()))
-    with pytest.raises(ValueError, match="read-only"):
-        found.images[0][0, 0] = 1
-    found.labels[0][:] = 0
-    assert found.labels[0].max() == 2
-    assert found.labels[0].dtype == np.int32
-
-
 def test_select_and_sequences(read, write_set):
     found = read(write_set(two_images("train/") | files_of("c", some_image(3), (), "test/")))
     assert found.select([2, 0]).ids == ["c", "a"]
@@ -303,19 +295,14 @@ def test_a_changed_file_is_read_again(read, write_set, tmp_path, packed):
     np.testing.assert_array_equal(after.images[1], some_image(5))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "longer", "index cut", "index flip", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
 def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, damage):
     path = write_set(two_images())
     read(path)
-    (flat,) = (tmp_path / "cache").glob("*.pixels")
-    (index,) = (tmp_path / "cache").glob("*.json")
-    target = index if damage.startswith("index") else flat
-    raw = bytearray(target.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    changed = {"cut": raw[:-64], "flip": raw, "longer": raw + b"0"}
-    target.write_bytes(changed.get(damage.split()[-1], b""))
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-500] if damage == "cut" else b"")
     if damage == "gone":
-        flat.unlink()
+        file.unlink()
     calls = count_reads(monkeypatch)
     np.testing.assert_array_equal(read(path).images[0], some_image(1))
     assert len(calls) == 2
@@ -326,7 +313,7 @@ def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, 
 def test_another_version_of_the_cache_is_not_read(read, write_set, monkeypatch):
     path = write_set(two_images())
     before = read(path).key
-    monkeypatch.setattr(cache, "CACHE_VERSION", cache.CACHE_VERSION + 1)
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     assert read(path).key != before
 
 
@@ -372,9 +359,9 @@ def test_labels_hold_more_than_255_nuclei():
             return png(box(int(name) // 32, int(name) % 32, 1, 1))
 
     entry = layout.Entry("a", "train", "", ("a",), tuple(str(n) for n in range(300)))
-    labels, faults = read_labels(Masks(), entry, (24, 32))
-    assert labels.max() == 300
-    assert faults == []
+    truth = read_truth(Masks(), entry, (24, 32))
+    assert truth.labels.max() == 300
+    assert truth.faults == []
 
 
 # The sample and the real images

@@ -1,125 +1,105 @@
-"""The cache of a data set that was read: one flat file of pixels and an index beside it."""
+"""The cache of a data set that was read: one HDF5 file of images, label images and records."""
 
 import hashlib
 import json
 import secrets
+import threading
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
+import h5py
 import numpy as np
 
-CACHE_VERSION = 2  # raise it when the same files would be read into other arrays or records
-_ALIGN = 64
-_BLOCK = 1 << 22
+VERSION = 3  # raise it when the same files would be read into other arrays or records
 _STALE_S = 24 * 3600
 
 
-def hash_members(members: dict[str, str], name: str) -> str:
+def hash_members(members: dict[str, str], *more: str) -> str:
     """Return the key of a data set's content: 16 hexadecimal digits.
 
     Parameters
     ----------
     members : dict of str to str
         Stamp of the content (CRC32, or size and time) by file name.
-    name : str
-        The location's own name, which can decide whether the images are for training.
+    more : str
+        What else decides what is read, such as the location's name.
     """
-    content = json.dumps([CACHE_VERSION, name, sorted(members.items())])
+    content = json.dumps([VERSION, *more, sorted(members.items())])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-class FlatFile:
-    """Arrays in one file, mapped into memory when first asked for; pickled by its path."""
+class LazyArrays(Sequence):
+    """Arrays that are read from the cache when asked for; a slice gives a list."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._bytes: np.ndarray | None = None
+    def __init__(self, path: Path, names: Sequence[str | None], dtype: str | None = None):
+        self.path, self._names, self._dtype = path, list(names), dtype
+        self._file: h5py.File | None = None
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict:
-        """Leave the mapped bytes out: whoever unpickles maps the file again."""
-        return {"path": self.path, "_bytes": None}
+        """Leave the open file out: whoever unpickles opens it again."""
+        return {"path": self.path, "names": self._names, "dtype": self._dtype}
 
-    def get(self, place: dict) -> np.ndarray:
-        """Return the array at a place as a read-only view."""
-        if self._bytes is None:
-            self._bytes = np.memmap(self.path, np.uint8, mode="r").view(np.ndarray)
-        dtype = np.dtype(place["dtype"])
-        n_bytes = dtype.itemsize * int(np.prod(place["shape"]))
-        raw = self._bytes[place["offset"] : place["offset"] + n_bytes]
-        return raw.view(dtype).reshape(place["shape"])
+    def __setstate__(self, state: dict) -> None:
+        """Take what `__getstate__` gave."""
+        self.__init__(**state)
 
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self._names)
 
-class FlatWriter:
-    """Writes arrays one after the other and returns the place of each."""
+    def __getitem__(self, index):
+        """Return one array, or None where there is none; a list for a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name = self._names[index]
+        if name is None:
+            return None
+        with self._lock:
+            if self._file is None:
+                self._file = h5py.File(self.path, "r", locking=False)
+        array = self._file[name][()]
+        return array if self._dtype is None else array.astype(self._dtype)
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.size = 0
-        self.checksum = 0
-
-    def add(self, array: np.ndarray) -> dict:
-        """Append an array; the place is what `FlatFile.get` takes."""
-        raw = np.ascontiguousarray(array).tobytes()
-        place = {"offset": self.size, "shape": list(array.shape), "dtype": array.dtype.name}
-        padded = raw + bytes(-len(raw) % _ALIGN)
-        self._file.write(padded)
-        self.size += len(padded)
-        self.checksum = zlib.crc32(padded, self.checksum)
-        return place
+    def take(self, indices: Iterable[int]) -> "LazyArrays":
+        """Return the arrays at these positions, still unread."""
+        return LazyArrays(self.path, [self._names[i] for i in indices], self._dtype)
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
+def write_cache(path: Path) -> Iterator[h5py.File]:
     """Open a file that takes the place of `path` at the end, or leaves no trace on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path.parent)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with h5py.File(temporary, "x") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
 
 
-def write_index(path: Path, writer: FlatWriter, key: str, content: dict) -> None:
-    """Write the index of a finished flat file, with checksums of both."""
-    index = {"version": CACHE_VERSION, "key": key, "size": writer.size, "crc": writer.checksum}
-    body = json.dumps({**index, **content}).encode()
-    with replace_file(path) as file:
-        file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+def write_content(file: h5py.File, content: dict) -> None:
+    """Write what is known about the arrays, last of all."""
+    file["content"] = np.frombuffer(json.dumps(content).encode(), np.uint8)
 
 
-def read_index(path: Path, flat: Path, key: str) -> dict | None:
-    """Return an index whose flat file is whole, or None where either is missing or damaged."""
+def read_content(path: Path) -> dict | None:
+    """Return what a whole cache knows about its arrays, or None where it must be built again."""
     try:
-        checksum, body = path.read_bytes().split(b"\n", 1)
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
-            return None
-        index = json.loads(body)
-        whole = (index["version"], index["key"]) == (CACHE_VERSION, key)
-        whole = whole and flat.stat().st_size == index["size"]
-        return index if whole and _sum_file(flat) == index["crc"] else None
-    except (OSError, ValueError, KeyError):
+        with h5py.File(path, "r", locking=False) as file:
+            return json.loads(file["content"][()].tobytes())
+    except (OSError, KeyError, ValueError):
         return None
 
 
-def remove_stale(folder: Path) -> None:
+def _remove_stale(folder: Path) -> None:
     """Remove what a killed process left half-written a day or more ago."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
-
-
-def _sum_file(path: Path) -> int:
-    """Return the CRC32 of a file without holding it in memory."""
-    checksum, block = 0, bytearray(_BLOCK)
-    with path.open("rb", buffering=0) as file:
-        while n := file.readinto(block):
-            checksum = zlib.crc32(memoryview(block)[:n], checksum)
-    return checksum

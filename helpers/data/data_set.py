@@ -1,66 +1,31 @@
-"""Reads a data set of images and masks, whatever its layout, and says what is wrong with it."""
+"""Reads a data set of images and their truth, whatever its layout, and says what is wrong."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from helpers.data.cache import (
-    FlatFile,
-    FlatWriter,
-    hash_members,
-    read_index,
-    remove_stale,
-    replace_file,
-    write_index,
-)
-from helpers.data.layout import Entry, Source, find_entries
-from helpers.data.problems import (
-    GRAVE,
-    Fault,
-    read_entry,
-    refuse_faults,
-    tabulate_faults,
-)
+from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache, write_content
+from helpers.data.layout import Entry, find_entries
+from helpers.data.problems import GRAVE, DataFaultError, Fault, refuse_faults, tabulate_faults
+from helpers.data.reading import ImageFile, read_any_image
+from helpers.data.source import Source
+from helpers.data.truth import MASKS, Truth, judge_pieces, read_truth
 from helpers.run_folder import ROOT, resolve
 
 CACHE_DIR = "data/cache"
 SAMPLE = "sample"
 COLUMNS = ["id", "part", "height", "width", "channels", "dtype", "n_nuclei", "labelled"]
-
-
-class LazyArrays(Sequence):
-    """Arrays that are taken from the cache when asked for; a slice gives a list."""
-
-    def __init__(self, flat: FlatFile, places: list[dict | None], dtype: str | None = None):
-        self._flat, self._places, self._dtype = flat, places, dtype
-
-    def __len__(self) -> int:
-        """Return the number of arrays."""
-        return len(self._places)
-
-    def __getitem__(self, index):
-        """Return one array, or None where there is none; a list for a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place = self._places[index]
-        if place is None:
-            return None
-        array = self._flat.get(place)
-        return array if self._dtype is None else array.astype(self._dtype)
-
-    def take(self, indices: Iterable[int]) -> "LazyArrays":
-        """Return the arrays at these positions, still unread."""
-        return LazyArrays(self._flat, [self._places[i] for i in indices], self._dtype)
+DIGESTS = ["image_digest", "labels_digest"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +35,21 @@ class DataSet:
     Attributes
     ----------
     images : sequence of uint8 or uint16 ndarray, (H, W) or (H, W, 3)
-        Read-only views of the cache. Alpha is dropped; three equal channels are one.
+        Read when asked for. Alpha is dropped; three equal channels are one.
     labels : sequence of int32 ndarray, (H, W), or None
         0 = background, nuclei from 1 in the order of the mask files' names, or of the numbers in a
         label image; a pixel that two masks claim belongs to the last. None for an image without
         masks.
     table : DataFrame
-        One row an image: id, part ("train" or "test"), height and width in pixels, channels and
-        dtype as in the file, n_nuclei, labelled.
+        One row an image: id, part ("train", "validation" or "test": what its folder is named),
+        height and width in pixels, channels and dtype as in the file, n_nuclei, labelled.
     faults : DataFrame
         One row a fault of the whole location: fault, id, count, detail, action.
     key : str
-        Changes with the content of the location.
+        Changes with the files of the location.
+    digests : DataFrame
+        One row an image: id, image_digest and labels_digest ("" without masks). They depend on
+        pixels alone: the same image has the same digest in another file, format or set.
     """
 
     images: LazyArrays
@@ -89,6 +57,7 @@ class DataSet:
     table: pd.DataFrame
     faults: pd.DataFrame
     key: str
+    digests: pd.DataFrame
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -104,21 +73,46 @@ class DataSet:
         """The images that have masks."""
         return self.select(self.table["labelled"])
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any id, pixel or label, in whatever order."""
+        rows = sorted(self.digests.itertuples(index=False, name=None))
+        return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+
+    def shares_pixels(self, other: "DataSet") -> np.ndarray:
+        """Return, (N,) bool, which of these images has the pixels of one in `other`."""
+        return self.digests["image_digest"].isin(other.digests["image_digest"]).to_numpy()
+
+    def differs_from(self, other: pd.DataFrame) -> pd.DataFrame:
+        """Return what is not the same in another set's `digests`: id and what differs.
+
+        What differs is "new", "missing", "pixels" or "labels"; no row if all is the same.
+        """
+        both = self.digests.merge(other, on="id", how="outer", indicator=True, suffixes=("", "_o"))
+        differs = both["_merge"].map({"left_only": "new", "right_only": "missing"}).astype(object)
+        is_both = both["_merge"] == "both"
+        for column, word in zip(reversed(DIGESTS), ("labels", "pixels"), strict=True):
+            differs = differs.mask(is_both & (both[column] != both[f"{column}_o"]), word)
+        return both.assign(differs=differs).dropna(subset="differs")[["id", "differs"]]
+
     def select(self, chosen: Sequence[int] | Sequence[bool]) -> "DataSet":
         """Return the images at these positions, or where a mask of `len(self)` is true."""
         chosen = np.asarray(chosen)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise ValueError(f"mask has shape {chosen.shape}; it must be ({len(self)},)")
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
-        table = self.table.iloc[indices].reset_index(drop=True)
+        table, digests = (
+            rows.iloc[indices].reset_index(drop=True) for rows in (self.table, self.digests)
+        )
         images, labels = self.images.take(indices), self.labels.take(indices)
-        return DataSet(images, labels, table, self.faults, self.key)
+        return DataSet(images, labels, table, self.faults, self.key, digests)
 
 
 def read_data_set(
     location: str | Path,
     *,
     faults: Literal["refuse", "skip"] = "refuse",
+    masks: Literal["numbered", "components", "inverted"] = "numbered",
     cache_dir: str | Path = CACHE_DIR,
 ) -> DataSet:
     """Return the images, label images and faults of a data set.
@@ -132,8 +126,10 @@ def read_data_set(
         "sample" for the embedded sample; a folder or a zip archive; relative paths start at the
         repository's root. `helpers.data.layout.LAYOUTS` lists the layouts.
     faults : {"refuse", "skip"}
-        What to do about images with a grave fault (`helpers.data.faults.GRAVE`): raise, or read the
-        others and warn. Faults that are only noted never stop a read.
+        What to do about images with a grave fault (`helpers.data.problems.GRAVE`): raise, or read
+        the others and warn. Faults that are only noted never stop a read.
+    masks : {"numbered", "components", "inverted"}
+        What is a nucleus: a number or a file; a connected piece; a piece of what is not marked.
     cache_dir : str or Path
         Folder for the cache; it can be deleted at any time.
 
@@ -141,25 +137,38 @@ def read_data_set(
     ------
     FileNotFoundError, ValueError
         No such location, or no images in an allowed layout there.
-    helpers.data.faults.DataFaultError
-        With "refuse": some images have grave faults.
+    helpers.data.problems.DataFaultError
+        With "refuse": some images have grave faults. With both: none is left, or no mask holds a
+        nucleus.
     """
-    if faults not in ("refuse", "skip"):
-        raise ValueError(f'faults (={faults!r}) must be "refuse" or "skip"')
+    for name, value, allowed in (("faults", faults, ("refuse", "skip")), ("masks", masks, MASKS)):
+        if value not in allowed:
+            shown = ", ".join(f'"{one}"' for one in allowed)
+            raise ValueError(f"`{name}` (={value!r}) must be one of {shown}")
     path = write_sample_once() if location == SAMPLE else resolve(location)
     with Source(path) as source:
-        key = hash_members(source.members, path.stem)
-        folder = resolve(cache_dir)
-        flat, index = folder / f"{path.stem}-{key}.pixels", folder / f"{path.stem}-{key}.json"
-        content = read_index(index, flat, key) or _build_cache(source, flat, index, key)
+        key = hash_members(source.members, path.stem, masks)
+        cache = resolve(cache_dir) / f"{path.stem}-{key}.h5"
+        content = read_content(cache) or _build_cache(source, cache, masks)
     action = "refused" if faults == "refuse" else "skipped"
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)
-    _judge_faults(table, str(location), content)
-    return _open_data_set(content, FlatFile(flat), table, key)
+    _judge(table, str(location), content)
+    records = pd.DataFrame(content["images"])
+    images = LazyArrays(cache, [f"images/{name}" for name in records["number"]])
+    names = zip(records["number"], records["labelled"], strict=True)
+    labels = [f"labels/{number}" if labelled else None for number, labelled in names]
+    return DataSet(
+        images,
+        LazyArrays(cache, labels, "int32"),
+        records[COLUMNS],
+        table,
+        key,
+        records[["id", *DIGESTS]],
+    )
 
 
 def write_sample_once() -> Path:
-    """Return the folder of the embedded sample, written anew when its generator has changed."""
+    """Return the folder of the embedded sample, written again when its generator has changed."""
     from helpers.data import sample
 
     folder = ROOT / "data" / SAMPLE
@@ -172,52 +181,132 @@ def write_sample_once() -> Path:
     return folder
 
 
-def _judge_faults(table: pd.DataFrame, location: str, content: dict) -> None:
+def _judge(table: pd.DataFrame, location: str, content: dict) -> None:
     """Refuse or announce grave faults, as the table's column `action` says."""
-    n_images, n_read = content["n_entries"], len(content["images"])
-    if (table["action"] == "refused").any() or not n_read:
+    n_images, records = content["n_entries"], content["images"]
+    if (table["action"] == "refused").any() or not records:
         refuse_faults(table, location, n_images)
-    elif n_read < n_images:
+    labelled = [record for record in records if record["labelled"]]
+    if labelled and not any(record["n_nuclei"] for record in labelled):
+        raise DataFaultError(
+            f"none of the {len(labelled)} images with masks in {location!r} has a nucleus: every "
+            "mask is empty; save nuclei as numbers from 1 on, or as 255, on a ground of 0",
+            table,
+        )
+    if len(records) < n_images:
         names = ", ".join(table.loc[table["action"] == "skipped", "fault"].unique())
         warnings.warn(
-            f"{n_images - n_read} of {n_images} images in {location!r} skipped ({names}); "
+            f"{n_images - len(records)} of {n_images} images in {location!r} skipped ({names}); "
             "the table `faults` lists them",
             stacklevel=3,
         )
 
 
-def _open_data_set(content: dict, flat: FlatFile, faults: pd.DataFrame, key: str) -> DataSet:
-    records = content["images"]
-    images = LazyArrays(flat, [record["image"] for record in records])
-    labels = LazyArrays(flat, [record["labels"] for record in records], "int32")
-    return DataSet(images, labels, pd.DataFrame(records)[COLUMNS], faults, key)
+class Reading(NamedTuple):
+    """What the files of one image hold; without arrays where a fault is grave."""
+
+    record: dict
+    image: np.ndarray | None  # (H, W) or (H, W, 3), uint8 or uint16
+    truth: Truth | None  # None without masks
+    faults: list[Fault]
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether the image cannot be used."""
+        return any(fault.fault in GRAVE for fault in self.faults)
 
 
-def _build_cache(source: Source, flat: Path, index: Path, key: str) -> dict:
-    """Read every file of a source into the flat file, then write the index."""
+def read_entry(source: Source, masks: str, entry: Entry) -> Reading:
+    """Return the image and the label image of one entry, and what is wrong with them."""
+    fault = _check_files(entry)
+    if fault is not None:
+        return Reading({"id": entry.id}, None, None, [fault])
+    try:
+        file = read_any_image(source.read(entry.images[0]), min_side_px=1)
+        if file.pixels.dtype.kind == "f":
+            raise ValueError(f"pixels are {file.pixels.dtype}; convert them to 8 or 16 bit")
+    except Exception as reason:  # decoders raise many types for a damaged file
+        fault = Fault("unreadable image", entry.id, 1, f"{entry.images[0]}: {reason}")
+        return Reading({"id": entry.id}, None, None, [fault])
+    truth = read_truth(source, entry, file.pixels.shape[:2], masks) if entry.masks else None
+    faults = [] if truth is None else truth.faults
+    if file.valid is not None:
+        n_outside = int(np.count_nonzero(~file.valid))
+        faults = [*faults, Fault("transparent pixels", entry.id, n_outside, "pixels")]
+    return Reading(_record(entry, file, truth), file.pixels, truth, faults)
+
+
+def _check_files(entry: Entry) -> Fault | None:
+    """Return what is wrong with the number of an entry's files."""
+    if len(entry.images) != 1:
+        fault = "several image files" if entry.images else "no image file"
+        detail = ", ".join(name.rsplit("/", 1)[-1] for name in entry.images)
+        return Fault(fault, entry.id, len(entry.images), detail)
+    if not entry.masks and (entry.part != "test" or entry.label_images):
+        return Fault("no masks", entry.id, 1, "")
+    if entry.label_images and len(entry.masks) > 1:
+        return Fault("several label images", entry.id, len(entry.masks), ", ".join(entry.masks))
+    return None
+
+
+def _record(entry: Entry, file: ImageFile, truth: Truth | None) -> dict:
+    labels = None if truth is None else truth.labels
+    return {
+        "id": entry.id,
+        "part": entry.part,
+        "height": file.pixels.shape[0],
+        "width": file.pixels.shape[1],
+        "channels": file.n_channels,
+        "dtype": file.pixels.dtype.name,
+        "n_nuclei": 0 if labels is None else int(labels.max()),
+        "labelled": labels is not None,
+        "image_digest": _digest(file.pixels),
+        "labels_digest": "" if labels is None else _digest(labels.astype(np.int32)),
+    }
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()[:16]
+
+
+def _build_cache(source: Source, cache: Path, masks: str) -> dict:
+    """Read every file of a source into the cache and return its content."""
     entries, others = find_entries(source)
     faults = [Fault("file not in the layout", "", 1, name) for name in others]
     unique, repeated = _split_repeated(entries)
     faults += repeated
-    flat.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(flat.parent)
-    records, digests = [], {}
-    with replace_file(flat) as file:
-        writer = FlatWriter(file)
-        for reading in _read_entries(source, unique):
+    records, counts = [], {}
+    with write_cache(cache) as file:
+        for number, reading in enumerate(_read_entries(source, unique, masks)):
             faults += reading.faults
-            if any(fault.fault in GRAVE for fault in reading.faults):
+            if reading.is_grave:
                 continue
-            first = digests.setdefault(reading.digest, reading.record["id"])
-            if first != reading.record["id"]:
-                detail = f"same as {first}"
-                faults.append(Fault("identical pixels", reading.record["id"], 1, detail))
-            labels = None if reading.labels is None else writer.add(reading.labels)
-            record = {**reading.record, "image": writer.add(reading.image), "labels": labels}
-            records.append(record)
-    content = {"images": records, "faults": faults, "n_entries": len(entries)}
-    write_index(index, writer, key, content)
+            file[f"images/{number}"] = reading.image
+            if reading.truth is not None:
+                file[f"labels/{number}"] = reading.truth.labels
+                if reading.truth.n_numbers:
+                    counts[reading.record["id"]] = reading.truth[-2:]
+            records.append({**reading.record, "number": number})
+        if counts:
+            pieces = judge_pieces(counts)
+            wrong = {fault.id for fault in pieces}
+            one_value = "label image of one value"
+            faults = [f for f in faults if f.fault != one_value or f.id not in wrong] + pieces
+            records = [record for record in records if record["id"] not in wrong]
+        faults += _find_identical(records)
+        content = {"images": records, "faults": faults, "n_entries": len(entries)}
+        write_content(file, content)
     return content
+
+
+def _find_identical(records: list[dict]) -> list[Fault]:
+    first: dict[str, str] = {}
+    faults = []
+    for record in records:
+        same = first.setdefault(record["image_digest"], record["id"])
+        if same != record["id"]:
+            faults.append(Fault("identical pixels", record["id"], 1, f"same as {same}"))
+    return faults
 
 
 def _split_repeated(entries: list[Entry]) -> tuple[list[Entry], list[Fault]]:
@@ -232,26 +321,21 @@ def _split_repeated(entries: list[Entry]) -> tuple[list[Entry], list[Fault]]:
     return list(first.values()), faults
 
 
-def _read_entries(source: Source, entries: list[Entry]) -> Iterator:
+def _read_entries(source: Source, entries: list[Entry], masks: str) -> Iterator[Reading]:
     """Yield the readings in order, decoded on all cores, under a progress bar."""
     n_files = sum(len(entry.images) + len(entry.masks) for entry in entries)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Threads, not processes: decoding releases the lock of the interpreter, so they are as fast,
     # and they work the same in a script, in a notebook and beside a running TensorFlow.
     name = f"reading {source.path.name}"
     with (
-        ThreadPoolExecutor(_count_cores()) as pool,
+        ThreadPoolExecutor(n_cores) as pool,
         tqdm(total=n_files, desc=name, unit=" files", delay=1, mininterval=1) as bar,
     ):
-        readings = pool.map(partial(read_entry, source), entries)
+        readings = pool.map(partial(read_entry, source, masks), entries)
         try:
             for entry, reading in zip(entries, readings, strict=True):
                 bar.update(len(entry.images) + len(entry.masks))
                 yield reading
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import pooch
 from tqdm import tqdm
 
-from helpers.data.layout import refuse_unsafe
+from helpers.data.source import refuse_unsafe
 from helpers.run_folder import ROOT, resolve
 
 BASE_URL = "https://data.broadinstitute.org/bbbc/BBBC038/"

@@ -1,129 +1,134 @@
-"""Where a data set's files lie: folders and zip archives, in the layouts that are allowed."""
+"""The layouts of a data set: which of its files is an image, which its truth, which part it is."""
 
-import os
 import re
-import zipfile
 from collections import Counter, defaultdict
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from helpers.data.source import Source
 
 PARTS = {
     "train": "train",
+    "training": "train",
     "stage1_train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
     "test": "test",
+    "testing": "test",
     "stage1_test": "test",
     "stage2_test": "test",
     "stage2_test_final": "test",
 }
+"""Names of folders and archives, and the part of a data set that each stands for."""
+ORDER = ("train", "validation", "test")
 LAYOUTS = """Allowed, as a folder or as a zip archive, with or without an enclosing folder:
-  train/<id>/images/<file> and train/<id>/masks/<files>, test/<id>/images/<file>
+  train/<id>/images/<file> and train/<id>/masks/<files>, also below val/ and test/
   stage1_train/<id>/... and stage1_test/<id>/..., or a folder with stage1_train.zip in it
   <id>/images/<file> and <id>/masks/<files>
   images/<id>.<ext> and masks/<id>.<ext> or labels/<id>.<ext>, one label image a picture (0 =
-  background, one number a nucleus), also below train/ and test/"""
-_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
-_UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
+  background, one number a nucleus), also below train/, val/ and test/
+  <id>.<ext> and <id>_masks.<ext> beside each other"""
 _KINDS = {"images": "images", "masks": "masks", "labels": "masks"}
-_MAX_DEPTH = 6  # enclosing folder, part twice, id, images, file
+_ALIASES = {
+    **dict.fromkeys(("image", "imgs", "rawimages"), "images"),
+    **dict.fromkeys(("mask",), "masks"),
+    **dict.fromkeys(("label", "groundtruth", "gt"), "labels"),
+}
+_OF_MASK = re.compile(r"[ _-](cp_)?(masks?|labels?|seg|gt)$", re.IGNORECASE)
+_OF_IMAGE = re.compile(r"[ _-](img|image|raw)$", re.IGNORECASE)
+_PICTURE = re.compile(r"\.(png|tiff?|jpe?g)$", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
     """The files of one image."""
 
     id: str
-    part: str  # "train" or "test"
+    part: str  # one of `ORDER`
     folder: str  # of the data set, "" for its root
     images: tuple[str, ...]
     masks: tuple[str, ...]  # in file-name order
     label_images: bool = False  # each of `masks` holds all nuclei, as the others of its folder do
 
 
-class Source:
-    """The files of a location: a folder, a zip archive, or a folder of parts that are archives.
+def to_known_names(names: Iterable[str]) -> dict[str, str]:
+    r"""Return the name that `LAYOUTS` has for each name of a file or folder.
 
-    `members` maps names relative to the location, with "/" between folders and at the end of a
-    folder's name, to a stamp that changes with the content: CRC32 and size in an archive; size and
-    time of the last change in a folder.
+    Examples
+    --------
+    >>> list(to_known_names(["Images\\a.png", "masks/masks/a.png", "images/val/b.png"]).values())
+    ['images/a.png', 'masks/a.png', 'val/images/b.png']
+    >>> list(to_known_names(["a_img.png", "a_masks.png"]).values())
+    ['images/a_img.png', 'masks/a_masks.png']
     """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.members: dict[str, str] = {}
-        self._archives: dict[str, zipfile.ZipFile] = {}  # by the folder that stands for it
-        if not path.exists():
-            raise FileNotFoundError(f"data set {str(path)!r} does not exist. {LAYOUTS}")
-        if path.is_file():
-            self._add_archive("", path)
-            return
-        parts = _find_parts(path)
-        for part in parts:
-            if part.is_dir():
-                _walk(part, f"{part.name}/", self.members)
-            else:
-                self._add_archive(f"{part.stem}/", part)
-        if not parts:
-            _walk(path, "", self.members)
-
-    def __enter__(self) -> "Source":
-        """Return the source itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the archives."""
-        for archive in self._archives.values():
-            archive.close()
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a member; safe from several threads."""
-        for prefix, archive in self._archives.items():
-            if name.startswith(prefix):
-                return archive.read(name.removeprefix(prefix))
-        return (self.path / name).read_bytes()
-
-    def _add_archive(self, prefix: str, path: Path) -> None:
-        try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, EOFError) as reason:
-            raise ValueError(
-                f"{str(path)!r} is not a zip archive or is damaged ({reason}); download it again, "
-                "`make data` checks what it downloads"
-            ) from reason
-        self._archives[prefix] = archive
-        for member in archive.infolist():
-            refuse_unsafe(member.filename, path)
-            if is_hidden(member.filename):
-                continue
-            name = prefix + member.filename
-            if name in self.members:
-                raise ValueError(f"{str(path)!r} holds {member.filename!r} twice; pack it anew")
-            self.members[name] = f"{member.CRC:08x}-{member.file_size}"
+    known = {name: _to_known_folders(name.replace("\\", "/")) for name in names}
+    if any("images" in name.split("/")[:-1] for name in known.values()):
+        return known
+    return _sort_pairs(known)
 
 
-def refuse_unsafe(name: str, archive: Path) -> None:
-    """Raise ValueError for a member that would leave the folder it is unpacked in."""
-    if _UNSAFE.search(name):
-        raise ValueError(
-            f"{str(archive)!r} holds the unsafe name {name!r}: names must be relative and without "
-            "'..'; get the archive from its source again"
-        )
+def _to_known_folders(name: str) -> str:
+    *folders, file = name.split("/")
+    parts: list[str] = []
+    for folder in folders:
+        lower = folder.lower()
+        folder = _ALIASES.get(lower, lower if lower in _KINDS else folder)
+        if not (parts and folder in _KINDS and parts[-1] == folder):
+            parts.append(folder)
+    if len(parts) > 1 and parts[-1] in PARTS and parts[-2] in _KINDS:
+        parts[-2:] = parts[-1], parts[-2]
+    return "/".join([*parts, file])
 
 
-def is_hidden(name: str) -> bool:
-    """Tell whether a file belongs to an operating system rather than to the data.
+def _sort_pairs(known: dict[str, str]) -> dict[str, str]:
+    """Put images and masks that lie beside each other into images/ and masks/."""
+    stems: dict[str, dict[str, str]] = defaultdict(dict)  # by folder: the name of each stem
+    for name in known.values():
+        if _PICTURE.search(name):
+            path = PurePosixPath(name)
+            stems[_text(path.parent)][path.stem] = name
+    moved = {}
+    for held in stems.values():
+        images = {stem for stem in held if not _OF_MASK.search(stem)}
+        index = _index_images(images)
+        for stem in set(held) - images:
+            image = _find_image(stem, index)
+            if image is not None:
+                moved |= {held[stem]: "masks", held[image]: "images"}
+    return {
+        stored: str(PurePosixPath(name).parent / moved[name] / PurePosixPath(name).name)
+        if name in moved
+        else name
+        for stored, name in known.items()
+    }
 
-    >>> [is_hidden(name) for name in ("__MACOSX/a.png", "x/.DS_Store", "x/images/a.png")]
-    [True, True, False]
-    """
-    return _HIDDEN.search(name) is not None
+
+def _index_images(stems: Iterable[str]) -> dict[str, set[str]]:
+    """Return images by the names that their masks may have, less what says "mask"."""
+    index: dict[str, set[str]] = defaultdict(set)
+    for stem in stems:
+        index[stem].add(stem)
+        index[_OF_IMAGE.sub("", stem)].add(stem)
+    return index
 
 
-def find_entries(source: Source) -> tuple[list[Entry], list[str]]:
+def _find_image(stem: str, index: dict[str, set[str]]) -> str | None:
+    """Return the image that a mask belongs to by its name, or None."""
+    if stem in index.get(stem, ()):
+        return stem
+    found = index.get(_OF_MASK.sub("", stem), set())
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
     """Return the images of a source, and the files that have no place in the layout.
 
     Returns
     -------
     list of Entry
-        Training part first, then by id. Ids can occur twice, files can be none or several.
+        In the order of `ORDER`, then by id. Ids can occur twice, files can be none or several.
     list of str
         Names of other files, for example a table beside the images.
 
@@ -157,7 +162,7 @@ def find_entries(source: Source) -> tuple[list[Entry], list[str]]:
         )
         for (folder, key), kinds in files.items()
     ]
-    return sorted(entries, key=lambda entry: (entry.part != "train", entry.id)), others
+    return sorted(entries, key=lambda entry: (ORDER.index(entry.part), entry.id)), others
 
 
 def _find_flat(members: dict[str, str]) -> set[str]:
@@ -187,13 +192,23 @@ def _is_below(name: str, folder: str) -> bool:
 def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[str]]:
     """Group names by (folder of the data set, id) and by "images" or "masks"."""
     files: dict[tuple[str, str], dict[str, list[str]]] = {}
+    images: dict[str, set[str]] = defaultdict(set)
+    for name in members:
+        path = PurePosixPath(name)
+        if path.parent.name == "images" and not name.endswith("/"):
+            images[_text(path.parent.parent)].add(path.stem)
+    indices = {folder: _index_images(stems) for folder, stems in images.items()}
     others = []
     for name in members:
         path = PurePosixPath(name)
         inner = path if name.endswith("/") else path.parent
-        if inner.name in _KINDS and _text(inner.parent) in flat:
+        folder = _text(inner.parent)
+        if inner.name in _KINDS and folder in flat:
             if not name.endswith("/"):
-                kinds = files.setdefault((_text(inner.parent), path.stem), defaultdict(list))
+                key = path.stem
+                if inner.name != "images":
+                    key = _find_image(key, indices.get(folder, {})) or key
+                kinds = files.setdefault((folder, key), defaultdict(list))
                 kinds[_KINDS[inner.name]].append(name)
         elif inner.name in ("images", "masks") and len(inner.parts) > 1:
             owner = (_text(inner.parent.parent), inner.parent.name)
@@ -205,7 +220,7 @@ def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[st
     return files, others
 
 
-def _name_parts(source: Source, files: dict) -> dict[str, str]:
+def _name_parts(source: "Source", files: dict) -> dict[str, str]:
     """Name each folder's part after it; where no name tells, masks make a training set."""
     parts = {}
     for folder in {folder for folder, _ in files}:
@@ -215,7 +230,7 @@ def _name_parts(source: Source, files: dict) -> dict[str, str]:
     return parts
 
 
-def _refuse_several(source: Source, folders: set[str]) -> None:
+def _refuse_several(source: "Source", folders: set[str]) -> None:
     roots = set()
     for folder in folders:
         path = PurePosixPath(folder)
@@ -225,53 +240,23 @@ def _refuse_several(source: Source, folders: set[str]) -> None:
     if len(roots) > 1:
         raise ValueError(
             f"{str(source.path)!r} holds {len(roots)} data sets, in {_shorten(sorted(roots))}; "
-            f"point data_set_location at one of them. {LAYOUTS}"
+            f"point `data` at one of them. {LAYOUTS}"
         )
 
 
-def _find_parts(folder: Path) -> list[Path]:
-    """Return the parts that lie in a folder, each as a folder or as an archive."""
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if (path.is_dir() and path.name in PARTS)
-        or (path.suffix == ".zip" and path.is_file() and path.stem in PARTS)
-    ]
-    for name, count in Counter(path.stem for path in found).items():
-        if count > 1:
-            raise ValueError(
-                f"{str(folder)!r} holds both {name}/ and {name}.zip; "
-                "point data_set_location at one of them"
-            )
-    return found if any(path.suffix == ".zip" for path in found) else []
-
-
-def _walk(folder: str | Path, prefix: str, members: dict[str, str], depth: int = 1) -> None:
-    """Add names below a folder with their stamps; folders end in "/"."""
-    with os.scandir(folder) as listing:
-        for item in listing:
-            if is_hidden(item.name):
-                continue
-            if item.is_dir():
-                members[f"{prefix}{item.name}/"] = ""
-                if depth < _MAX_DEPTH:
-                    _walk(item.path, f"{prefix}{item.name}/", members, depth + 1)
-            else:
-                members[prefix + item.name] = _stamp(item)
-
-
-def _stamp(item: os.DirEntry) -> str:
-    try:
-        about = item.stat()
-    except OSError:  # a link to nowhere; reading it will be a fault of its image
-        return "unreadable"
-    return f"{about.st_mtime_ns}-{about.st_size}"
-
-
-def _describe(source: Source) -> str:
-    tops = {name.split("/")[0] + "/" * ("/" in name) for name in source.members}
-    n_files = sum(not name.endswith("/") for name in source.members)
-    return f"found {n_files} files, at its top {_shorten(sorted(tops)) or 'nothing'}"
+def _describe(source: "Source") -> str:
+    """Return what a location without a known layout holds, and what could be done about it."""
+    files = [name for name in source.members if not name.endswith("/")]
+    tops = sorted({name.split("/")[0] + "/" * ("/" in name) for name in source.members})
+    found = f"found {len(files)} files, at its top {_shorten(tops) or 'nothing'}"
+    endings = Counter(PurePosixPath(name).suffix.lower() for name in files)
+    if endings[".json"]:
+        return f"{found}: annotations in JSON, as COCO has them; draw them as label images"
+    if endings[".roi"] or endings[".zip"]:
+        return f"{found}: regions of ImageJ or archives; unpack them, save label images from Fiji"
+    if any(map(_PICTURE.search, files)):
+        return f"{found}: images without a folder images/ and without masks; sort them into both"
+    return found
 
 
 def _shorten(names: list[str], n: int = 5) -> str:

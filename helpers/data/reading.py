@@ -306,14 +306,16 @@ def read_mask(raw: bytes) -> Patch:
     return Patch(values.shape, int(top), int(left), values[top:bottom, left:right])
 
 
-def read_label_image(raw: bytes) -> np.ndarray:
+def read_label_image(raw: bytes, *, allow_colours: bool = False) -> np.ndarray:
     """Return the numbers of a label image as they are stored, (H, W) of an integer type.
 
     Parameters
     ----------
     raw : bytes
-        The whole file, 0 = background. Alpha is dropped, three equal channels are one, and of a
-        palette the numbers count, not their colours.
+        The whole file, 0 = background. Alpha is dropped, three equal channels are one, of channels
+        of which two are empty the third counts, and of a palette the numbers, not the colours.
+    allow_colours : bool
+        Give every other colour a number instead of refusing it.
 
     Raises
     ------
@@ -323,7 +325,13 @@ def read_label_image(raw: bytes) -> np.ndarray:
     """
     numbers = _merge_equal(_read_numbers(raw))
     if numbers.ndim == 3:
-        raise ValueError("nuclei in colours; save one number a nucleus, in one channel")
+        filled = np.flatnonzero(numbers.any(axis=(0, 1)))
+        if len(filled) == 1:
+            numbers = numbers[..., filled[0]]
+        elif allow_colours:
+            numbers = numbers.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
+        else:
+            raise ValueError("nuclei in colours; save one number a nucleus, in one channel")
     if numbers.dtype.kind == "f" and (numbers == np.floor(numbers)).all():
         numbers = numbers.astype(np.int64)  # ImageJ keeps large label images as 32-bit floats
     if numbers.dtype.kind not in "iu" or numbers.min(initial=0) < 0:

@@ -1,0 +1,154 @@
+"""The files of a data set: a folder, a zip archive, or a folder of parts that are archives."""
+
+import os
+import re
+import tarfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from helpers.data.layout import LAYOUTS, PARTS, to_known_names
+
+_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
+_UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
+_MAX_DEPTH = 6  # enclosing folder, part twice, id, images, file
+
+
+class Source:
+    """The files of a location, closed at the end of a `with`.
+
+    `members` maps names relative to the location, with "/" between folders and at the end of a
+    folder's name, to a stamp that changes with the content: CRC32 and size in an archive; size and
+    time of the last change in a folder. The names are those of `LAYOUTS`; other names of the same
+    meaning ("Mask", "groundtruth", or a backslash between folders) are replaced.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._archives: dict[str, zipfile.ZipFile] = {}  # by the folder that stands for it
+        stamps = self._list_files()
+        known = to_known_names(stamps)
+        self._stored_as = {name: stored for stored, name in known.items()}
+        self.members = {name: stamps[stored] for name, stored in self._stored_as.items()}
+        if len(self.members) < len(stamps):
+            ((name, _),) = Counter(known.values()).most_common(1)
+            raise ValueError(f"{str(path)!r} holds {name!r} twice; remove one of them")
+
+    def __enter__(self) -> "Source":
+        """Return the source itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the archives."""
+        for archive in self._archives.values():
+            archive.close()
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a member; safe from several threads."""
+        stored = self._stored_as[name]
+        for prefix, archive in self._archives.items():
+            if stored.startswith(prefix):
+                return archive.read(stored.removeprefix(prefix))
+        return (self.path / stored).read_bytes()
+
+    def _list_files(self) -> dict[str, str]:
+        """Return the stamps of all files by the names that they are stored as."""
+        if not self.path.exists():
+            raise FileNotFoundError(f"data set {str(self.path)!r} does not exist. {LAYOUTS}")
+        if self.path.is_file():
+            return self._list_archive("", self.path)
+        stamps: dict[str, str] = {}
+        parts = _find_parts(self.path)
+        for part in parts:
+            if part.is_dir():
+                _walk(part, f"{part.name}/", stamps)
+            else:
+                stamps |= self._list_archive(f"{part.stem}/", part)
+        if not parts:
+            _walk(self.path, "", stamps)
+        return stamps
+
+    def _list_archive(self, prefix: str, path: Path) -> dict[str, str]:
+        archive = _open_archive(path)
+        self._archives[prefix] = archive
+        stamps: dict[str, str] = {}
+        for member in archive.infolist():
+            refuse_unsafe(member.filename, path)
+            if is_hidden(member.filename.replace("\\", "/")):
+                continue
+            name = prefix + member.filename
+            if name in stamps:
+                raise ValueError(f"{str(path)!r} holds {member.filename!r} twice; pack it again")
+            stamps[name] = f"{member.CRC:08x}-{member.file_size}"
+        return stamps
+
+
+def refuse_unsafe(name: str, archive: Path) -> None:
+    """Raise ValueError for a member that would leave the folder it is unpacked in."""
+    if _UNSAFE.search(name):
+        raise ValueError(
+            f"{str(archive)!r} holds the unsafe name {name!r}: names must be relative and without "
+            "'..'; get the archive from its source again"
+        )
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file belongs to an operating system rather than to the data.
+
+    >>> [is_hidden(name) for name in ("__MACOSX/a.png", "x/.DS_Store", "x/images/a.png")]
+    [True, True, False]
+    """
+    return _HIDDEN.search(name) is not None
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, EOFError) as reason:
+        if tarfile.is_tarfile(path):
+            raise ValueError(
+                f"{str(path)!r} is a tar archive; unpack it (`tar -xf {path.name}`) and give the "
+                "folder, or pack it as zip"
+            ) from None
+        raise ValueError(
+            f"{str(path)!r} is neither a folder nor a zip archive, or is damaged ({reason}); give "
+            "the folder, or download the archive again"
+        ) from reason
+
+
+def _find_parts(folder: Path) -> list[Path]:
+    """Return the parts that lie in a folder where one of them is an archive."""
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if (path.is_dir() and path.name in PARTS)
+        or (path.suffix == ".zip" and path.is_file() and path.stem in PARTS)
+    ]
+    for name, count in Counter(path.stem for path in found).items():
+        if count > 1:
+            raise ValueError(
+                f"{str(folder)!r} holds both {name}/ and {name}.zip; point `data` at one of them"
+            )
+    return found if any(path.suffix == ".zip" for path in found) else []
+
+
+def _walk(folder: str | Path, prefix: str, stamps: dict[str, str], depth: int = 1) -> None:
+    """Add names below a folder with their stamps; folders end in "/"."""
+    with os.scandir(folder) as listing:
+        for item in listing:
+            if is_hidden(item.name):
+                continue
+            if item.is_dir():
+                stamps[f"{prefix}{item.name}/"] = ""
+                if depth < _MAX_DEPTH:
+                    _walk(item.path, f"{prefix}{item.name}/", stamps, depth + 1)
+            else:
+                stamps[prefix + item.name] = _stamp(item)
+
+
+def _stamp(item: os.DirEntry) -> str:
+    try:
+        about = item.stat()
+    except OSError:  # a link to nowhere; reading it will be a fault of its image
+        return "unreadable"
+    return f"{about.st_mtime_ns}-{about.st_size}"
