@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from conftest import box, png, some_image
 from helpers.analysis.fields import (
     CHANCE,
     choose_field,
@@ -244,6 +245,8 @@ def test_too_few_fields_are_refused_with_a_remedy_that_works():
         split_by_group(np.array([0, 0, 1]), **ratios)
     given = split_by_group(np.array([0, 0, 1]), **ratios | {"test_ratio": 0})
     assert set(given) == {"train", "validation"}
+    with pytest.raises(ValueError, match=r"1 field\(s\).*at least 3.*of other fields$"):
+        split_by_group(np.zeros(5, int), **ratios)
     with pytest.raises(ValueError, match=r"1 field\(s\).*at least 2"):
         split_by_group(np.zeros(5, int), **ratios | {"validation_ratio": 0})
     with pytest.raises(ValueError, match=r"0 field\(s\).* beside the 2 image\(s\) kept back"):
@@ -344,6 +347,53 @@ def test_a_test_set_takes_the_place_of_the_part_named_test():
     assert kept.tolist() == ["", "left out", ""]
     kept = keep_back(groups, ids, parts, tested=[False, True, False])
     assert kept.tolist() == ["", "test", ""]
+
+
+def labelled_files(numbers, folder=""):
+    """Files of images in the layout images/ and masks/, by name, with one nucleus each."""
+    return {
+        f"{folder}{kind}/img{number}.png": png(array)
+        for number, image in numbers
+        for kind, array in (("images", some_image(image)), ("masks", box(3, 4, 8, 9)))
+    }
+
+
+def split_of(data, tests=None):
+    """Sides by id, as notebook 01 settles and draws them."""
+    tested = None if tests is None else match_pixels(data.images, tests.images) >= 0
+    groups = np.arange(len(data))
+    settled = keep_back(groups, data.ids, data.table["part"], tested=tested)
+    test_ratio = 0.2 if tests is None else 0
+    ratios = {"test_ratio": test_ratio, "validation_ratio": 0.2, "seed": 0}
+    return dict(zip(data.ids, split_by_group(groups, settled=settled, **ratios), strict=True))
+
+
+def test_a_labelled_folder_named_test_is_the_test(write_set, tmp_path):
+    train, test = [(n, n) for n in range(6)], [(n, n) for n in range(6, 9)]
+    files = labelled_files(train, "train/") | labelled_files(test, "test/")
+    data = read_data_set(write_set(files), cache_dir=tmp_path / "cache")
+    sides = split_of(data)
+    assert {name for name, side in sides.items() if side == "test"} == {"img6", "img7", "img8"}
+    assert set(sides.values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_a_test_set_of_other_pixels_takes_no_training_image_whatever_its_names(
+    write_set, tmp_path, first
+):
+    ours = write_set(labelled_files([(n, n) for n in range(6)]), "ours")
+    other = write_set(labelled_files([(first + n, 20 + n) for n in range(3)]), "other")
+    data, tests = (read_data_set(each, cache_dir=tmp_path / "cache") for each in (ours, other))
+    sides = list(split_of(data, tests).values())
+    assert set(sides) == {"train", "validation"} and len(sides) == 6
+
+
+def test_a_test_set_of_our_pixels_under_other_names_is_not_trained_on(write_set, tmp_path):
+    ours = write_set(labelled_files([(n, n) for n in range(6)]), "ours")
+    other = write_set(labelled_files([(40, 2), (41, 5)]), "other")
+    data, tests = (read_data_set(each, cache_dir=tmp_path / "cache") for each in (ours, other))
+    sides = split_of(data, tests)
+    assert {name for name, side in sides.items() if side == "test"} == {"img2", "img5"}
 
 
 def test_images_are_recognised_by_their_pixels_not_by_name_or_depth():

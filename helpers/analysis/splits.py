@@ -203,7 +203,8 @@ def _check_enough(n_groups: int, ratios: dict[str, float], n_settled: int) -> No
     if n_groups >= len(drawn):
         return
     beside = f" beside the {n_settled} image(s) kept back" if n_settled else ""
-    or_test_set = ", or give a test set of its own (`test_set`)" if "test" in drawn else ""
+    is_enough = "test" in drawn and n_groups == len(drawn) - 1
+    or_test_set = ", or give a test set of its own (`test_set`)" if is_enough else ""
     raise ValueError(
         f"there are {n_groups} field(s) of view to split{beside}, but at least {len(drawn)} are "
         f"needed, one each for {', '.join(drawn)}; add images of other fields{or_test_set}"
