@@ -1,15 +1,16 @@
+"""Published sets are downloaded whole or not at all, from a server on loopback here."""
+
 import hashlib
 import io
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pooch
 import pytest
 
 from helpers.data import download
-from helpers.data.download import download_archive, main
-
-NAME = "stage1_train.zip"
+from helpers.data.download import SETS, fetch, main
 
 
 def pack(files):
@@ -23,16 +24,11 @@ def pack(files):
 GOOD = pack({f"{n}/images/{n}.png": bytes([n]) * 40_000 for n in range(20)})
 
 
-def sum_of(content):
-    return hashlib.sha256(content).hexdigest()
-
-
 class Server:
-    """A server on loopback that can break off, ignore ranges and answer errors."""
+    """A server on loopback that can break off and answer errors."""
 
     def __init__(self):
-        self.content, self.knows_ranges, self.break_after = GOOD, True, []
-        self.requests = []  # the Range header of each request
+        self.content, self.break_after, self.n_requests = GOOD, [], 0
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,30 +39,19 @@ class Server:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/bbbc/"
+        self.url = f"http://127.0.0.1:{self.http.server_port}/"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, handler):
-        asked = handler.headers.get("Range")
-        self.requests.append(asked)
-        content = self.content
-        if content is None:
+        self.n_requests += 1
+        if self.content is None:
             handler.send_error(404)
             return
-        start = int(asked[6:-1]) if asked and self.knows_ranges else 0
-        if start >= len(content):
-            handler.send_response(416)
-            handler.send_header("Content-Range", f"bytes */{len(content)}")
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
-            return
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        handler.send_header("Content-Length", str(len(content) - start))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(self.content)))
         handler.end_headers()
-        stop = start + self.break_after.pop(0) if self.break_after else len(content)
-        handler.wfile.write(content[start:stop])
+        stop = self.break_after.pop(0) if self.break_after else len(self.content)
+        handler.wfile.write(self.content[:stop])
         handler.close_connection = True
 
 
@@ -74,119 +59,55 @@ class Server:
 def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
     server = Server()
+    known = hashlib.sha256(GOOD).hexdigest()
+    for name, sha256 in (("bbbc038", known), ("bbbc038_test", None)):
+        changed = SETS[name]._replace(address=server.url + SETS[name].file, sha256=sha256)
+        monkeypatch.setitem(download.SETS, name, changed)
     yield server
     server.http.shutdown()
     server.http.server_close()
 
 
-def fetch(server, folder, sha256=None):
-    return download_archive(
-        NAME, folder, base_url=server.url, sha256=sha256 or sum_of(server.content)
-    )
-
-
 def test_an_archive_is_downloaded_once(server, tmp_path):
-    path = fetch(server, tmp_path)
+    path = fetch("bbbc038", tmp_path / "new")
+    assert path == tmp_path / "new" / "stage1_train.zip"
     assert path.read_bytes() == GOOD
-    assert fetch(server, tmp_path) == path
-    assert server.requests == [None]
-    assert [item.name for item in tmp_path.iterdir()] == [NAME]
+    assert fetch("bbbc038", tmp_path / "new") == path
+    assert server.n_requests == 1
+    path.write_bytes(GOOD[:-1])
+    assert fetch("bbbc038", tmp_path / "new").read_bytes() == GOOD
 
 
-def test_a_broken_transfer_is_resumed_at_once(server, tmp_path):
-    server.break_after = [100_000, 200_000]
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-    assert server.requests == [None, "bytes=100000-", "bytes=300000-"]
+@pytest.mark.parametrize("name", ["bbbc038", "bbbc038_test"])
+def test_a_transfer_that_breaks_off_is_tried_again(server, tmp_path, name):
+    server.break_after = [1000, 90_000]
+    assert fetch(name, tmp_path).read_bytes() == GOOD
+    assert server.n_requests == 3
 
 
-def test_a_later_call_goes_on_where_the_first_stopped(server, tmp_path, monkeypatch):
-    server.break_after = [100_000, 50_000]
-    monkeypatch.setattr(download, "N_ATTEMPTS", 2)
-    with pytest.raises(ConnectionError, match=r"0\.1 MB are kept in .*\.part"):
-        fetch(server, tmp_path)
-    assert not (tmp_path / NAME).exists()
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-    assert server.requests == [None, "bytes=100000-", "bytes=150000-"]
-
-
-def test_a_server_without_ranges_sends_all_again(server, tmp_path):
-    server.knows_ranges = False
-    server.break_after = [100_000]
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-    assert server.requests == [None, "bytes=100000-"]
-
-
-def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path):
-    (tmp_path / f"{NAME}.part").write_bytes(GOOD)
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-
-
-def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
-    (tmp_path / f"{NAME}.part").write_bytes(GOOD + b"more")
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-
-
-def test_a_damaged_archive_is_refused_and_deleted(server, tmp_path):
-    (tmp_path / f"{NAME}.part").write_bytes(b"of another file")
-    with pytest.raises(ValueError, match=r"damaged: its SHA-256 is not .* deleted"):
-        fetch(server, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-
-
-def test_a_damaged_archive_in_the_folder_is_replaced(server, tmp_path):
-    (tmp_path / NAME).write_bytes(GOOD[:-5])
-    assert fetch(server, tmp_path).read_bytes() == GOOD
-
-
-@pytest.mark.parametrize(
-    "content, words",
-    [
-        (pack({"../out.png": b"x"}), "unsafe name"),
-        (GOOD.replace(bytes([3]) * 40_000, bytes([4]) * 40_000), "does not match its checksum"),
-        (b"<html>not found</html>", "not a zip file"),
-    ],
-)
-def test_without_a_checksum_the_archive_is_looked_into(server, tmp_path, content, words):
-    server.content = content
-    with pytest.raises(ValueError, match=words):
-        download_archive(NAME, tmp_path, base_url=server.url)
+def test_what_stays_damaged_is_not_kept(server, tmp_path):
+    server.content = GOOD[:-100] + bytes(100)
+    with pytest.raises(ValueError, match=r"stage1_train.zip .* is damaged: its SHA-256 is not"):
+        fetch("bbbc038", tmp_path)
+    with pytest.raises(ValueError, match="is damaged .* and was deleted"):
+        fetch("bbbc038_test", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_published_checksum_the_first_one_counts(server, tmp_path):
-    path = download_archive(NAME, tmp_path, base_url=server.url)
-    path.unlink()
-    server.content = pack({"other.png": b"x"})
-    with pytest.raises(ValueError, match="damaged"):
-        download_archive(NAME, tmp_path, base_url=server.url)
+def test_unsafe_names_are_refused(server, tmp_path):
+    server.content = pack({"../outside.png": b"x"})
+    with pytest.raises(ValueError, match="unsafe name"):
+        fetch("bbbc038_test", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_only_web_addresses_are_asked(tmp_path):
-    with pytest.raises(ValueError, match="must start with https://"):
-        download_archive(NAME, tmp_path, base_url="file:///etc/")
-
-
-def test_the_command_says_what_it_did(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(download.SHA256, NAME, sum_of(GOOD))
-    arguments = ["--folder", str(tmp_path), "--base-url", server.url]
-    assert main([*arguments, "--with-test"]) == 0
-    train, test = capsys.readouterr().out.splitlines()
-    assert "0.8 MB, matches its published checksum" in train
-    assert "stage1_test.zip" in test
-    assert "No checksum is published" in test
-
-
-def test_the_command_fails_with_one_message(server, tmp_path, capsys):
+def test_the_command_says_what_is_wrong_in_a_line(server, tmp_path, capsys):
+    assert main(["bbbc038", "--folder", str(tmp_path)]) == 0
+    assert "CC0" in capsys.readouterr().out
     server.content = None
-    assert main(["--folder", str(tmp_path), "--base-url", server.url]) == 1
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert "the server answers 404" in errors[0]
-
-
-def test_the_command_fails_on_another_file(server, tmp_path, capsys):
-    assert main(["--folder", str(tmp_path), "--base-url", server.url]) == 1
-    assert "stage1_train.zip is damaged" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert main(["bbbc038_test", "--folder", str(tmp_path)]) == 1
+    assert "404" in capsys.readouterr().err
+    assert main(["nothing", "--folder", str(tmp_path)]) == 1
+    assert "must be one of bbbc038, bbbc038_test, stardist" in capsys.readouterr().err

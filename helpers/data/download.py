@@ -1,171 +1,126 @@
-"""Downloads BBBC038, the images of the Data Science Bowl 2018: `python -m helpers.data.download`.
-
-Source: Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7; image set
-BBBC038 of the Broad Bioimage Benchmark Collection, in the public domain (CC0).
-"""
+"""Downloads published sets of annotated nuclei: `python -m helpers.data.download [NAME ...]`."""
 
 import argparse
-import http.client
-import re
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pooch
-from tqdm import tqdm
 
 from helpers.data.source import refuse_unsafe
-from helpers.run_folder import ROOT, resolve
+from helpers.run_folder import resolve, shorten
 
-BASE_URL = "https://data.broadinstitute.org/bbbc/BBBC038/"
-TRAIN, TEST = "stage1_train.zip", "stage1_test.zip"
-SHA256: dict[str, str | None] = {
-    TRAIN: "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
-    TEST: None,  # nobody has published one
-}
+N_RETRIES = 4
 TIMEOUT_S = 60
-N_ATTEMPTS = 5
-_BLOCK = 1 << 18
+_BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
+_CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
 
 
-class ResumingDownloader:
-    """Downloads a file for pooch; goes on where an interrupted download stopped.
+class ImageSet(NamedTuple):
+    """A published set: one archive, which `helpers.data.data_set` reads as it is."""
 
-    What has arrived waits in `part`. A server that does not know ranges sends the file anew.
+    title: str
+    address: str
+    sha256: str | None  # None: nobody has published one; members are checked by their own sums
+    licence: str
+    citation: str
+    layout: str
+    size_mb: int | None = None
 
-    Parameters
-    ----------
-    part : Path
-        The unfinished file.
-    """
-
-    def __init__(self, part: Path):
-        self.part = part
-
-    def __call__(self, url: str, output_file: str, pooch_: object = None) -> None:
-        """Download a file; pooch checks it afterwards.
-
-        Raises
-        ------
-        ConnectionError
-            The transfer broke off again and again; what arrived is kept.
-        """
-        for attempt in range(1, N_ATTEMPTS + 1):
-            try:
-                if self._fetch(url):
-                    self.part.replace(output_file)
-                    return
-                reason = "the connection closed early"
-            except urllib.error.HTTPError as error:
-                if error.code < 500:
-                    raise ConnectionError(f"{url}: the server answers {error.code}") from error
-                reason = str(error)
-            except (OSError, http.client.HTTPException) as error:
-                reason = str(error)
-            print(f"attempt {attempt} of {N_ATTEMPTS}: {reason}", file=sys.stderr)
-        raise ConnectionError(
-            f"{url}: {reason}; {self._size() / 1e6:.1f} MB are kept in {self.part.name}, "
-            "the same command goes on from there"
-        )
-
-    def _size(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
-
-    def _fetch(self, url: str) -> bool:
-        """Append to the part what is missing; return whether the file is whole."""
-        have = self._size()
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            if error.code != 416:  # the part is whole already, or longer than the file
-                raise
-            whole = error.headers.get("Content-Range", "").endswith(f"/{have}")
-            if not whole:
-                self.part.unlink()
-            return whole
-        with response:
-            start = _read_start(response)
-            if start != have:
-                have = 0
-            length = response.headers["Content-Length"]
-            total = None if length is None else have + int(length)
-            self._append(response, have, total)
-        return total is None or self._size() == total
-
-    def _append(self, response: http.client.HTTPResponse, have: int, total: int | None) -> None:
-        name = self.part.stem
-        with (
-            self.part.open("ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True) as bar,
-        ):
-            while block := response.read(_BLOCK):
-                file.write(block)
-                bar.update(len(block))
+    @property
+    def file(self) -> str:
+        """The name of the archive."""
+        return self.address.rsplit("/", 1)[-1]
 
 
-def _read_start(response: http.client.HTTPResponse) -> int:
-    """Return the byte that a response starts from."""
-    if response.status != 206:
-        return 0
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else 0
+SETS = {
+    "bbbc038": ImageSet(
+        "BBBC038, training images of the Data Science Bowl 2018, with masks",
+        f"{_BBBC}stage1_train.zip",
+        "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
+        "CC0",
+        _CAICEDO,
+        "<id>/images/<id>.png, <id>/masks/*.png",
+        83,
+    ),
+    "bbbc038_test": ImageSet(
+        "BBBC038, test images of the Data Science Bowl 2018, without masks",
+        f"{_BBBC}stage1_test.zip",
+        None,
+        "CC0",
+        _CAICEDO,
+        "<id>/images/<id>.png",
+    ),
+    "stardist": ImageSet(
+        "the fluorescence images of BBBC038 that StarDist was trained and tested on",
+        "https://github.com/stardist/stardist/releases/download/0.1.0/dsb2018.zip",
+        None,
+        "CC0",
+        "Schmidt et al., MICCAI 2018, https://doi.org/10.1007/978-3-030-00934-2_30",
+        "train/images, train/masks, test/images, test/masks: one label image a picture",
+    ),
+}
+"""The sets that can be downloaded, by name."""
 
 
-def download_archive(
-    name: str, folder: str | Path, *, base_url: str = BASE_URL, sha256: str | None = None
-) -> Path:
-    """Return the path of an archive, downloaded unless it is there and whole.
+def fetch(name: str = "bbbc038", folder: str | Path = "data") -> Path:
+    """Return the path of a set's archive, downloaded unless it is there and whole.
 
     Parameters
     ----------
     name : str
-        File name of the archive, for example "stage1_train.zip".
+        A key of `SETS`.
     folder : str or Path
         Where it is kept; relative paths start at the repository's root.
-    base_url : str
-        Address of the folder that the server keeps it in.
-    sha256 : str or None
-        Published checksum. None: every member of the archive is checked against its own checksum,
-        and the archive's is kept beside it, for the next time.
 
     Raises
     ------
     ValueError
-        The archive does not match its checksum, is damaged or holds an unsafe name; it is deleted.
+        The set is not known, or what arrived is damaged or unsafe; it is deleted.
     ConnectionError
-        The download failed; what has arrived is kept, and the next call goes on from there.
+        The server cannot be reached, or the transfer broke off again and again.
     """
-    if not base_url.startswith(("https://", "http://")):
-        raise ValueError(f"base_url (={base_url!r}) must start with https:// or http://")
-    folder = resolve(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    note = folder / f"{name}.sha256"
-    known = sha256 or (note.read_text().split()[0] if note.is_file() else None)
-    pooch.get_logger().setLevel("WARNING")
+    if name not in SETS:
+        raise ValueError(f"`name` (={name!r}) must be one of {', '.join(SETS)}")
+    chosen = SETS[name]
+    pooch.get_logger().setLevel("ERROR")
+    fetcher = pooch.create(
+        resolve(folder),
+        base_url="",
+        registry={chosen.file: chosen.sha256},
+        urls={chosen.file: chosen.address},
+        retry_if_failed=N_RETRIES,
+    )
+    by_http = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S)
     try:
-        path = pooch.retrieve(
-            base_url.rstrip("/") + "/" + name,
-            known_hash=known,
-            fname=name,
-            path=folder,
-            downloader=ResumingDownloader(folder / f"{name}.part"),
-        )
+        path = Path(fetcher.fetch(chosen.file, downloader=by_http))
     except ValueError as reason:
         raise ValueError(
-            f"{name} is damaged: its SHA-256 is not {known}. It was deleted; run the same command "
-            f"again, and if that does not help, tell the project ({reason})"
+            f"{chosen.file} from {chosen.address} is damaged: its SHA-256 is not {chosen.sha256}. "
+            "It was deleted; run the same command again, and if that does not help, report it"
         ) from reason
-    path = Path(path)
-    check_archive(path)
-    if sha256 is None and known is None:
-        note.write_text(f"{pooch.file_hash(str(path))}  {name}\n")
+    except OSError as reason:  # what requests raises is one
+        raise ConnectionError(
+            f"{chosen.address} cannot be downloaded ({reason}); check the connection, or put the "
+            f"file there yourself: {shorten(resolve(folder) / chosen.file)}"
+        ) from reason
+    if chosen.sha256 is None:
+        _check_archive(path)
     return path
 
 
-def check_archive(path: Path) -> None:
+def describe(name: str) -> str:
+    """Return a paragraph on a set: what it is, its licence and what to cite."""
+    chosen = SETS[name]
+    size = f"{chosen.size_mb} MB, " if chosen.size_mb else ""
+    return (
+        f"{name}: {chosen.title}; {size}{chosen.licence}\n"
+        f"  cite {chosen.citation}\n  from {chosen.address}"
+    )
+
+
+def _check_archive(path: Path) -> None:
     """Raise ValueError, and delete the archive, where it is damaged or holds an unsafe name."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -184,35 +139,24 @@ def check_archive(path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Download what the command line asks for; return 0, or 1 after a message."""
+    """Download the sets that are named; return 0, or 1 after a message."""
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.data.download", description="Download BBBC038 (CC0)."
+        prog="python -m helpers.data.download",
+        description="Download published images of nuclei.",
+        epilog="\n".join(map(describe, SETS)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("names", nargs="*", default=["bbbc038"], metavar="NAME")
     parser.add_argument("--folder", default="data", help="where to keep the archives (%(default)s)")
-    parser.add_argument("--with-test", action="store_true", help=f"{TEST} too (no masks)")
-    parser.add_argument("--base-url", default=BASE_URL, help="another server (%(default)s)")
     chosen = parser.parse_args(arguments)
-    for name in (TRAIN, TEST) if chosen.with_test else (TRAIN,):
+    for name in chosen.names:
         try:
-            path = download_archive(
-                name, chosen.folder, base_url=chosen.base_url, sha256=SHA256[name]
-            )
+            path = fetch(name, chosen.folder)
         except (OSError, ValueError) as reason:
             print(f"{name}: {reason}", file=sys.stderr)
             return 1
-        print(_describe(path, SHA256[name]))
+        print(f"{describe(name)}\n  in {shorten(path)}")
     return 0
-
-
-def _describe(path: Path, sha256: str | None) -> str:
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    about = f"{shown}: {path.stat().st_size / 1e6:.1f} MB"
-    if sha256:
-        return f"{about}, matches its published checksum"
-    return (
-        f"{about}, SHA-256 {pooch.file_hash(str(path))}. No checksum is published for it; "
-        "its members match their own, and later calls compare with this one."
-    )
 
 
 if __name__ == "__main__":
