@@ -91,7 +91,7 @@ def test_what_stays_damaged_is_not_kept(server, tmp_path):
     server.content = GOOD[:-100] + bytes(100)
     with pytest.raises(ValueError, match=r"stage1_train.zip .* is damaged: its SHA-256 is not"):
         fetch("bbbc038", tmp_path)
-    with pytest.raises(ValueError, match="is damaged .* and was deleted"):
+    with pytest.raises(ValueError, match=r"is damaged .* and was deleted"):
         fetch("bbbc038_test", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage.measure import label
 
-from helpers.data.sample import draw_image
+from helpers.data.drawing import draw_image
 from helpers.evaluation.matching import match
 from helpers.network.saving import save_network
 from helpers.network.unet import build_unet

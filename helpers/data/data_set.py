@@ -169,10 +169,11 @@ def read_data_set(
 
 def write_sample_once() -> Path:
     """Return the folder of the embedded sample, written again when its generator has changed."""
-    from helpers.data import sample
+    from helpers.data import drawing, sample
 
     folder = ROOT / "data" / SAMPLE
-    made_by = hashlib.sha256(Path(sample.__file__).read_bytes()).hexdigest()
+    sources = [Path(module.__file__).read_bytes() for module in (drawing, sample)]
+    made_by = hashlib.sha256(b"".join(sources)).hexdigest()
     mark = folder / ".made-by"
     if mark.is_file() and mark.read_text() == made_by:
         return folder
