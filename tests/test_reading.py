@@ -208,7 +208,7 @@ def test_a_stack_is_refused_until_a_plane_is_chosen(options, compression):
     about = {**options, "compression": compression, "photometric": "minisblack"}
     axes = {} if "metadata" in options else {"metadata": {"axes": "ZYX"}}
     raw = tiff(stored, **{**about, **axes})
-    with pytest.raises(ValueError, match=r'5 planes .*`plane`.*from 1 to 5, or "max"'):
+    with pytest.raises(ValueError, match=r'5 planes of 32 x 40 .*`plane`.*from 1 to 5, or "max"'):
         read_any_image(raw)
     found = read_any_image(raw, plane=4)
     assert_same(found.pixels, stored[3])
@@ -250,7 +250,7 @@ def test_axes_of_ome_with_names_of_channels():
     stored = stack(3, 2)
     about = {"axes": "ZCYX", "Channel": {"Name": ["actin", "DAPI 405"]}}
     raw = tiff(stored, ome=True, metadata=about)
-    with pytest.raises(ValueError, match=r"3 planes in one file \(Z 3\)"):
+    with pytest.raises(ValueError, match=r"3 planes .* in one file \(Z 3\)"):
         read_any_image(raw)
     found = read_any_image(raw, plane="max")
     assert_same(found.pixels, stored[:, 1].max(axis=0))
@@ -367,10 +367,11 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(stored, options, message):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
-@pytest.mark.parametrize("kept", [0, 30, 300])
-def test_damaged_files_say_so(tmp_path, name, kept):
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5])
+def test_damaged_files_say_so(tmp_path, name, share):
     file = save(tmp_path / name, RNG.integers(0, 255, (60, 70), dtype=np.uint8))
-    file.write_bytes(file.read_bytes()[:kept])
+    raw = file.read_bytes()
+    file.write_bytes(raw[: int(share * len(raw))])
     with pytest.raises(ValueError) as error:
         read_any_image(file)
     assert "0x" not in str(error.value)

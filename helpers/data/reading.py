@@ -1,6 +1,8 @@
 """The one reader of image files: PNG, TIFF and JPEG as people have them, nothing degraded."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -212,7 +214,7 @@ def _decode_png(raw: bytes) -> Stored:
     if raw[_COLOUR_AT : _COLOUR_AT + 1] != bytes([_PALETTE]):
         pixels = imagecodecs.png_decode(raw)
         return Stored(pixels, pixels.ndim == 3 and pixels.shape[2] in (2, 4))
-    with Image.open(io.BytesIO(raw), formats=("PNG",)) as file:
+    with _open_by_pillow(raw, "PNG") as file:
         if "transparency" in file.info:
             return Stored(np.asarray(file.convert("RGBA")), has_alpha=True)
         palette = np.asarray(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -220,10 +222,19 @@ def _decode_png(raw: bytes) -> Stored:
 
 
 def _decode_jpeg(raw: bytes) -> Stored:
-    with Image.open(io.BytesIO(raw), formats=("JPEG", "MPO")) as file:
-        if file.mode == "CMYK":
-            return Stored(np.asarray(file.convert("RGB")))
-    return Stored(imagecodecs.jpeg_decode(raw))
+    with _open_by_pillow(raw, "JPEG", "MPO") as file:
+        return Stored(np.asarray(file if file.mode == "L" else file.convert("RGB")))
+
+
+@contextmanager
+def _open_by_pillow(raw: bytes, *formats: str) -> Iterator[Image.Image]:
+    """Open an image of any size: Pillow's limit of 179 megapixels is for strangers' files."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(io.BytesIO(raw), formats=formats) as file:
+            yield file
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _resolve(stored: Stored) -> tuple[NDArray, NDArray | None, list[str]]:

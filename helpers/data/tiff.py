@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+tifffile.logger().setLevel("CRITICAL")  # what is wrong is said by an error, once
 PHOTOMETRIC, COMPRESSION = tifffile.PHOTOMETRIC, tifffile.COMPRESSION
 NUCLEAR = re.compile(r"dapi|hoechst|h33342|draq|syto|nucle|propidium|to-?pro|h2b", re.IGNORECASE)
 """Names of stains, or of channels, that show nuclei."""
@@ -245,10 +246,11 @@ def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
         return list(range(n_planes)), f"maximum of {n_planes} planes"
     if _is_number(plane) and 1 <= plane <= n_planes:
         return [plane - 1], f"plane {plane} of {n_planes}"
+    height, width = _shape_of(series)
     sizes = zip(series.axes, series.shape, strict=True)
     sides = " x ".join(f"{axis} {n}" for axis, n in sizes if axis not in "YXSC")
     raise ValueError(
-        f"{n_planes} planes in one file ({sides}): give `plane` (={plane!r}), a number from 1 to "
+        f"{n_planes} planes of {height} x {width} pixels in one file ({sides}): give `plane` (={plane!r}), a number from 1 to "
         f'{n_planes}, or "max" for their maximum'
     )
 
