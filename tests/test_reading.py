@@ -9,12 +9,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from helpers.data.channels import select_channel
 from helpers.data.reading import (
     read_any_image,
     read_label_image,
     read_mask,
     refuse_unscaled,
-    select_channel,
 )
 from helpers.run_folder import ROOT
 from helpers.settings import generate_settings, parse_settings

@@ -5,6 +5,7 @@ operations and the square root alone, which IEEE 754 rounds alike everywhere. A 
 exponential may differ in its last bit.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -36,23 +37,18 @@ def draw_image(modality, rng, *, shape_px=(128, 128)):
     Parameters
     ----------
     modality : str
-        One of the keys of `NUCLEI`, for example ``"small_fluorescent"``.
+        One of the keys of `NUCLEI`.
     rng : numpy.random.Generator
-        The source of all that is random; ``PCG64`` where the pixels must be reproducible.
-    shape_px : tuple of int, optional
+        The source of all that is random; `PCG64` where the pixels must be reproducible.
+    shape_px : tuple of int
         Height and width in pixels, each at least 32.
 
     Returns
     -------
-    image : numpy.ndarray of uint8, shape (H, W) or (H, W, 3)
-        Gray for fluorescence and grayscale tissue, RGB for stained tissue; 0 to 255.
-    labels : numpy.ndarray of int32, shape (H, W)
+    image : (H, W) or (H, W, 3) array of uint8
+        Gray for fluorescence and grayscale tissue, RGB for stained tissue.
+    labels : (H, W) array of int32
         0 is background; nuclei are 1 to n without gaps, and each is one connected region.
-
-    Raises
-    ------
-    ValueError
-        If the modality is unknown or the shape is too small to hold a nucleus.
 
     Examples
     --------
@@ -124,6 +120,7 @@ def _blob(shape_px, centre, radius, nuclei, rng):
 
 
 def _render_fluorescent(labels, rng, brightness, blur_px):
+    brightness = _between(rng, *brightness)
     levels = _per_nucleus(labels, rng, 0.6, 1.4)
     grain = 0.7 + 0.45 * _noise(labels.shape, rng, 3.5) + 0.15 * _noise(labels.shape, rng, 1.7)
     signal = _blur(levels * grain, blur_px)
@@ -131,14 +128,6 @@ def _render_fluorescent(labels, rng, brightness, blur_px):
     light = 0.75 + 0.5 * _illumination(labels.shape, rng)
     image = light * brightness * (signal + 0.10 * haze) + 3.0 + 4.0 * light
     return image + (0.6 + 0.25 * np.sqrt(np.maximum(image, 0))) * _grain(labels.shape, rng)
-
-
-def _render_small_fluorescent(labels, rng):
-    return _render_fluorescent(labels, rng, _between(rng, 55, 110), 3)
-
-
-def _render_large_fluorescent(labels, rng):
-    return _render_fluorescent(labels, rng, _between(rng, 32, 55), 4)
 
 
 def _render_purple(labels, rng):
@@ -177,8 +166,8 @@ def _render_gray(labels, rng):
 
 
 _RENDERERS = {
-    "small_fluorescent": _render_small_fluorescent,
-    "large_fluorescent": _render_large_fluorescent,
+    "small_fluorescent": partial(_render_fluorescent, brightness=(55, 110), blur_px=3),
+    "large_fluorescent": partial(_render_fluorescent, brightness=(32, 55), blur_px=4),
     "purple_tissue": _render_purple,
     "pink_purple_tissue": _render_pink,
     "grayscale_tissue": _render_gray,

@@ -11,8 +11,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
-from skimage.color import rgb2hed
 
+from helpers.data.channels import select_channel
 from helpers.data.tiff import Stored, read_tiff
 from helpers.settings import Settings
 
@@ -23,16 +23,6 @@ _COLOUR_AT, _PALETTE = 25, 3  # of the PNG header, https://www.w3.org/TR/png-3/#
 MIN_SIDE_PX = 16
 SMOOTH = 16
 """Largest step from one entry of a lookup table to the next, of 255; a palette has larger ones."""
-CHANNELS = {
-    "red": (0,),
-    "green": (1,),
-    "blue": (2,),
-    "yellow": (0, 1),
-    "magenta": (0, 2),
-    "cyan": (1, 2),
-    "gray": (0, 1, 2),
-}
-"""Colours that a channel of an RGB image can be asked by: the lowest of these channels."""
 
 
 @dataclass(frozen=True)
@@ -130,51 +120,6 @@ def read_any_image(
         n_channels + (alpha is not None),
         "; ".join(filter(None, (*notes, note))),
     )
-
-
-def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
-    """Return the channel of an RGB image that is asked for, (H, W), or all for None and "rgb".
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array
-        A gray image is returned as it is.
-    channel : int, str or None
-        1 to 3, a colour of `CHANNELS`, or "haematoxylin": the optical density of that stain
-        (Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299) as float32, 1 where it
-        absorbs all but one part in 255.
-
-    Raises
-    ------
-    ValueError
-        If there is no such channel.
-
-    Examples
-    --------
-    >>> select_channel(np.array([[[7, 8, 9]]]), "cyan")
-    array([[8]])
-    """
-    n = 1 if image.ndim == 2 else image.shape[2]
-    if channel is None or (n == 3 and str(channel).lower() == "rgb"):
-        return image
-    if isinstance(channel, int | np.integer) and 1 <= channel <= n:
-        return image if n == 1 else image[..., channel - 1]
-    name = str(channel).lower().replace("grey", "gray")
-    if name in ("haematoxylin", "hematoxylin"):
-        return image if n == 1 else _unmix_haematoxylin(image)
-    if name in (*CHANNELS, "rgb"):
-        return image if n == 1 else image[..., CHANNELS[name]].min(axis=2)
-    raise ValueError(
-        f"`channel` (={channel!r}) of an image of {n} must be a number from 1 to {n}, "
-        f'{", ".join(CHANNELS)}, "haematoxylin" or None'
-    )
-
-
-def _unmix_haematoxylin(image: NDArray) -> NDArray[np.float32]:
-    full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
-    stain = rgb2hed(np.clip(image / np.float32(full), 0, 1))[..., 0]
-    # rgb2hed gives densities as shares of 6, those of a millionth of the light.
-    return np.clip(stain * (6 / np.log10(255)), 0, 1).astype(np.float32)
 
 
 def decode(

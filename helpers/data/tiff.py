@@ -1,24 +1,18 @@
-"""TIFF: which image of a file is meant, what its channels are and how large a pixel is."""
+"""TIFF: which image of a file is meant, and that all of it is there."""
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
+from helpers.data.channels import choose_channel, is_number
+from helpers.data.tiff_notes import find_pixel_size, name_channels
+
 tifffile.logger().setLevel("CRITICAL")  # what is wrong is said by an error, once
 PHOTOMETRIC, COMPRESSION = tifffile.PHOTOMETRIC, tifffile.COMPRESSION
-NUCLEAR = re.compile(r"dapi|hoechst|h33342|draq|syto|nucle|propidium|to-?pro|h2b", re.IGNORECASE)
-"""Names of stains, or of channels, that show nuclei."""
-MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "inch": 25_400.0, "µm": 1.0, "nm": 1e-3}
-SANE_UM = (0.005, 20.0)
-"""Sides of a pixel that a microscope makes; those of a screen of 72 or 96 dpi lie above."""
 SMALLER = 0.3
 """Share of the largest page's area up to which another page is a reduced copy or a thumbnail."""
-_COLOURS = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (0, 1, 1): "cyan"}
-_COLOURS |= {(1, 0, 1): "magenta", (1, 1, 0): "yellow", (1, 1, 1): "gray"}
 
 
 class Stored(NamedTuple):
@@ -62,7 +56,7 @@ def read_tiff(file, channel: int | str | None = None, plane: int | str | None = 
             palette = (page.colormap.T >> 8).astype(np.uint8)
         is_inverted = page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "ub"
         black = (1 << page.bitspersample) - 1 if is_inverted else None
-        size = _find_pixel_size(tiff, series)
+        size = find_pixel_size(tiff, series)
     notes = tuple(filter(None, (note, *notes)))
     return Stored(pixels, has_alpha, palette, black, is_chosen, *size, notes)
 
@@ -82,7 +76,7 @@ def _choose_series(tiff, plane) -> tuple[tifffile.TiffPageSeries, int | str | No
     if len(large) == 1:
         return full[large[0]], plane, note
     shown = ", ".join("{} x {}".format(*sides[i]) for i in large[:4])
-    if not _is_number(plane) or not 1 <= plane <= len(large):
+    if not is_number(plane) or not 1 <= plane <= len(large):
         raise ValueError(
             f"{len(large)} images in one file ({shown}): give `plane` (={plane!r}), a number from "
             f"1 to {len(large)}, or save one image a file"
@@ -114,46 +108,50 @@ def _find_frames(tiff, series) -> tuple[Callable[[int], np.ndarray], np.ndarray]
     inner = [i for i, axis in enumerate(axes) if axis in "YXS"]
     outer = [i for i in range(len(axes)) if i not in inner]
     frame_shape = tuple(shape[i] for i in inner)
-    outer_shape = tuple(shape[i] for i in outer)
-    n_frames = int(np.prod(outer_shape))
+    n_frames = int(np.prod([shape[i] for i in outer]))
     if tiff.is_imagej and (said := tiff.imagej_metadata.get("images", 1)) > n_frames:
         raise ValueError(f"the file is cut short: {n_frames} of its {said} images are there")
-    order = np.arange(n_frames).reshape(outer_shape)
+    order = np.arange(n_frames).reshape([shape[i] for i in outer])
+    n_channels = shape[axes.index("C")] if "C" in axes else 1
     if "C" in axes:
         order = np.moveaxis(order, outer.index(axes.index("C")), -1)
-    order = order.reshape(-1, order.shape[-1] if "C" in axes else 1)
     samples_last = np.argsort(["YXS".index(axes[i]) for i in inner])
-    is_plain = outer == list(range(len(outer)))
-    size, offset = tiff.filehandle.size, series.dataoffset
-    whole: list[np.ndarray] = []
+    read = _choose_reader(tiff, series, outer + inner, n_frames, frame_shape)
 
-    def read(number: int) -> np.ndarray:
-        n_values = int(np.prod(frame_shape))
-        if is_plain and offset is not None:
-            dtype = np.dtype(tiff.byteorder + series.dtype.char)
-            start = offset + int(number) * n_values * dtype.itemsize
-            if start + n_values * dtype.itemsize > size:
-                raise ValueError("the file is cut short: the pixels go beyond its end")
-            tiff.filehandle.seek(start)
-            frame = tiff.filehandle.read_array(dtype, n_values)
-        elif is_plain and len(series.pages) == n_frames:
-            frame = _read_page(series.pages[int(number)], size)
-        else:
-            for page in series.pages if not whole else ():
-                _refuse_missing(page, size)
-            if not whole:
-                stored = series.asarray()
-                whole.append(np.transpose(stored, outer + inner).reshape(n_frames, *frame_shape))
-            frame = whole[0][number]
-        frame = np.transpose(frame.reshape(frame_shape), samples_last)
+    def read_frame(number: int) -> np.ndarray:
+        frame = np.transpose(read(int(number)).reshape(frame_shape), samples_last)
         return frame.astype(frame.dtype.newbyteorder("="), copy=False)
 
-    return read, order
+    return read_frame, order.reshape(-1, n_channels)
 
 
-def _read_page(page, file_size: int) -> np.ndarray:
-    _refuse_missing(page, file_size)
-    return page.asarray()
+def _choose_reader(tiff, series, order: list[int], n_frames: int, frame_shape: tuple[int, ...]):
+    """Return a function that reads a frame by its number, and no other frame where it can."""
+    is_plain = order == sorted(order)
+    file = tiff.filehandle
+    if is_plain and series.dataoffset is not None:  # one block, perhaps of more planes than pages
+        dtype = np.dtype(tiff.byteorder + series.dtype.char)
+        n_values = int(np.prod(frame_shape))
+        n_bytes = n_values * dtype.itemsize
+        if series.dataoffset + n_frames * n_bytes > file.size:
+            raise ValueError("the file is cut short: its pixels go beyond its end")
+
+        def read_block(number: int) -> np.ndarray:
+            file.seek(series.dataoffset + number * n_bytes)
+            return file.read_array(dtype, n_values)
+
+        return read_block
+    if is_plain and len(series.pages) == n_frames:
+
+        def read_page(number: int) -> np.ndarray:
+            _refuse_missing(series.pages[number], file.size)
+            return series.pages[number].asarray()
+
+        return read_page
+    for page in series.pages:
+        _refuse_missing(page, file.size)
+    whole = np.transpose(series.asarray(), order).reshape(n_frames, *frame_shape)
+    return whole.__getitem__
 
 
 def _refuse_missing(page, file_size: int) -> None:
@@ -186,13 +184,10 @@ def _take(tiff, series, read_frame, order, channel, plane):
         return project(0), has_alpha, False, [plane_note]
     if not is_colour and order.shape[1] > 1:
         raise ValueError(f"the axes {series.axes} hold channels twice; save one channel a file")
-    names = _name_channels(tiff, series, order.shape[1] if is_colour else n_samples)
-    chosen, note = _choose_channel(channel, names)
-    if is_colour:
-        channels = [project(index) for index in chosen]
-    else:
-        samples = project(0)
-        channels = [samples[..., index] for index in chosen]
+    names = name_channels(tiff, series, order.shape[1] if is_colour else n_samples)
+    chosen, note = choose_channel(channel, names)
+    one = project(0) if not is_colour else None
+    channels = [project(index) if is_colour else one[..., index] for index in chosen]
     pixels = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
     return pixels, has_alpha and len(channels) == 1, True, [note, plane_note]
 
@@ -214,28 +209,6 @@ def _sort_samples(page, n_samples: int, read_frame, first: int) -> tuple[bool, b
     return bool(is_filled), bool(is_filled)
 
 
-def _choose_channel(channel, names: list[str]) -> tuple[list[int], str]:
-    """Return the indices of the channels that are asked for, and a note."""
-    n = len(names)
-    shown = ", ".join(f"{i} {name}".strip() for i, name in enumerate(names, 1))
-    lower = [name.lower() for name in names]
-    if channel is None:
-        nuclear = [i for i, name in enumerate(names) if NUCLEAR.search(name)]
-        if len(nuclear) == 1:
-            return nuclear, f"channel {nuclear[0] + 1} of {n} ({names[nuclear[0]]})"
-    elif _is_number(channel) and 1 <= channel <= n:
-        return [channel - 1], f"channel {channel} of {n}"
-    elif isinstance(channel, str) and channel.lower() == "rgb" and n == 3:
-        return [0, 1, 2], "3 channels as red, green and blue"
-    elif isinstance(channel, str) and lower.count(channel.lower()) == 1:
-        index = lower.index(channel.lower())
-        return [index], f"channel {index + 1} of {n} ({names[index]})"
-    raise ValueError(
-        f"{n} channels ({shown}): give `channel` (={channel!r}), the number or name of the one "
-        "with the nuclei" + (', or "rgb" if they are red, green and blue' if n == 3 else "")
-    )
-
-
 def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
     """Return the indices of the planes that are asked for, and a note."""
     if n_planes == 1:
@@ -244,84 +217,12 @@ def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
         raise ValueError(f'`plane` (={plane!r}) of an image of one plane must be 1 or "max"')
     if plane == "max":
         return list(range(n_planes)), f"maximum of {n_planes} planes"
-    if _is_number(plane) and 1 <= plane <= n_planes:
+    if is_number(plane) and 1 <= plane <= n_planes:
         return [plane - 1], f"plane {plane} of {n_planes}"
     height, width = _shape_of(series)
     sizes = zip(series.axes, series.shape, strict=True)
     sides = " x ".join(f"{axis} {n}" for axis, n in sizes if axis not in "YXSC")
     raise ValueError(
-        f"{n_planes} planes of {height} x {width} pixels in one file ({sides}): give `plane` (={plane!r}), a number from 1 to "
-        f'{n_planes}, or "max" for their maximum'
+        f"{n_planes} planes of {height} x {width} pixels in one file ({sides}): give `plane` "
+        f'(={plane!r}), a number from 1 to {n_planes}, or "max" for their maximum'
     )
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _name_channels(tiff, series, n: int) -> list[str]:
-    """Return a name for each channel, as the file has it, "" where it has none."""
-    names = []
-    if tiff.is_ome:
-        pixels = _find_ome_pixels(tiff, series)
-        tags = pixels.iter() if pixels is not None else ()
-        names = [tag.get("Name", "") for tag in tags if tag.tag.endswith("}Channel")]
-    elif tiff.is_imagej:
-        tables = tiff.imagej_metadata.get("LUTs") or []
-        ends = [tuple(int(v > 127) for v in np.asarray(table)[:, -1]) for table in tables]
-        names = [_COLOURS.get(end, "") for end in ends]
-    return names if len(names) == n else [""] * n
-
-
-def _find_ome_pixels(tiff, series):
-    """Return the element that describes a series, or None."""
-    root = ElementTree.fromstring(tiff.ome_metadata)
-    found = [element for element in root.iter() if element.tag.endswith("}Pixels")]
-    index = list(tiff.series).index(series)
-    return found[index] if index < len(found) else None
-
-
-def _find_pixel_size(tiff, series) -> tuple[float | None, str]:
-    """Return the side of a pixel in micrometres and where the file says it, or None and ""."""
-    sides, source = _read_sides(tiff, series)
-    low, high = SANE_UM
-    are_sane = len(sides) == 2 and all(low <= side <= high for side in sides)
-    if not are_sane or max(sides) > 1.05 * min(sides):
-        return None, ""
-    return round(sum(sides) / 2, 6), source
-
-
-def _read_sides(tiff, series) -> tuple[list[float], str]:
-    if tiff.is_ome and (pixels := _find_ome_pixels(tiff, series)) is not None:
-        sides = []
-        for axis in "XY":
-            unit = _name_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-            size = pixels.get(f"PhysicalSize{axis}")
-            sides += [float(size) * MICROMETRES[unit]] if size and unit in MICROMETRES else []
-        return sides, "OME"
-    if tiff.is_stk:
-        about = tiff.stk_metadata
-        unit = _name_unit(str(about.get("CalibrationUnits", "")))
-        factor = MICROMETRES.get(unit, 0)
-        return [factor * float(about.get(f"{axis}Calibration", 0)) for axis in "XY"], "MetaMorph"
-    tags = series.keyframe.tags
-    units = {2: "inch", 3: "cm"}
-    unit, source = units.get(int(tags.valueof("ResolutionUnit", 2)), ""), "resolution tag"
-    if tiff.is_imagej and (said := tiff.imagej_metadata.get("unit")):
-        unit, source = _name_unit(str(said)), "ImageJ"
-    sides = []
-    for name in ("XResolution", "YResolution"):
-        n, per = tags.valueof(name, (0, 1))
-        sides += [MICROMETRES[unit] * per / n] if n and per and unit in MICROMETRES else []
-    return sides, source
-
-
-def _name_unit(text: str) -> str:
-    r"""Return the key of `MICROMETRES` for a unit's name, or the name.
-
-    >>> [_name_unit(unit) for unit in ("micron", "um", r"\u00B5m", "µm", "nm", "pixel")]
-    ['µm', 'µm', 'µm', 'µm', 'nm', 'pixel']
-    """
-    text = text.strip().lower().replace("\\u00b5", "µ").replace("μ", "µ")
-    is_micro = text in ("um", "micron", "microns", "micrometer", "micrometre", "micrometers")
-    return "µm" if is_micro else text
