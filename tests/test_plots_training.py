@@ -46,9 +46,16 @@ def test_a_constant_rate_is_no_change(history):
     assert rate_changes(history.head(1)) == []
 
 
+def test_a_rate_that_falls_in_every_epoch_is_not_marked(history):
+    falling = pd.concat([history] * 3).assign(
+        epoch=range(12), learning_rate=np.geomspace(1, 0.1, 12)
+    )
+    assert not plot_history(falling, "loss", "loss").texts
+    assert not plot_history(history, "loss", "loss", plt.figure().gca(), mark_rates=False).texts
+
+
 @pytest.mark.parametrize("n, channels, n_axes", [(3, 1, 4), (16, 3, 8)])
 def test_a_batch_is_drawn_in_at_most_two_rows(n, channels, n_axes):
     inputs = np.random.default_rng(0).random((n, 16, 16, channels), dtype=np.float32)
-    targets = (inputs[..., :1] > 0.5).astype(np.float32)
-    figure = plot_batch(inputs, targets)
+    figure = plot_batch(inputs, inputs[..., 0] > 0.5)
     assert len(figure.axes) == n_axes

@@ -1,5 +1,7 @@
 """Figures of a training: what the network sees, and how its error falls."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,52 +9,62 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from helpers.figures.common import PREDICTION, TRUTH, plot_outlines
+from helpers.figures.common import PREDICTION, legend_handles, plot_outlines
 
 TRAIN, VALIDATION, RATE = "#0173B2", PREDICTION, "#949494"
+MOST_MARKS = 6
 
 
 def plot_batch(
-    inputs: NDArray[np.floating], targets: NDArray[np.floating], *, n_columns: int = 4
+    inputs: Sequence[NDArray[np.floating]],
+    masks: Sequence[NDArray[np.bool_]],
+    *,
+    n_columns: int = 4,
 ) -> Figure:
-    """Draw the first images of a batch with their targets outlined; return the figure.
+    """Draw the first images of a batch with their masks outlined; return the figure.
 
     Parameters
     ----------
-    inputs : (n, H, W, channels) array
+    inputs : sequence of (H, W, channels) arrays
         As the network gets them; each is stretched for display.
-    targets : (n, H, W, 1) array of 0 and 1
+    masks : sequence of (H, W) bool arrays
     n_columns : int
         Images in a row; at most two rows are drawn.
     """
     n_shown = min(len(inputs), 2 * n_columns)
-    n_rows = -(-n_shown // n_columns)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=(9, 2.3 * n_rows), squeeze=False)
+    n_rows, side = -(-n_shown // n_columns), 7.2 / n_columns
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(side * n_columns, side * n_rows + 0.3), squeeze=False
+    )
     for ax in axes.flat:
         ax.set_axis_off()
-    for ax, image, target in zip(axes.flat, inputs[:n_shown], targets[:n_shown], strict=False):
-        shown = image if image.shape[-1] == 3 else image[..., 0]
-        plot_outlines(shown, target[..., 0] > 0.5, ax=ax)
-    figure.legend(
-        handles=[plt.Line2D([], [], color=TRUTH, label="outline of the target")],
-        loc="outside upper left",
-        frameon=False,
-    )
+    for ax, image, mask in zip(axes.flat, inputs[:n_shown], masks[:n_shown], strict=False):
+        plot_outlines(image, mask, ax=ax)
+    figure.legend(handles=legend_handles("truth"), loc="outside upper left", frameon=False)
     return figure
 
 
-def plot_history(history: pd.DataFrame, quantity: str, label: str, ax: Axes | None = None) -> Axes:
+def plot_history(
+    history: pd.DataFrame,
+    quantity: str,
+    label: str,
+    ax: Axes | None = None,
+    *,
+    mark_rates: bool = True,
+) -> Axes:
     """Draw a quantity over the epochs, training beside validation; return the axes.
 
     Parameters
     ----------
     history : DataFrame
-        As `helpers.training.loop.train` returns it. A grey line marks the start of each epoch with
-        another learning rate than the one before.
+        As `helpers.training.loop.train` returns it.
     quantity : str
         "loss" or "iou"; the axis of IoU is fixed at 0 to 1.
     label : str
         What stands at the axis.
+    mark_rates : bool
+        Whether a grey line marks the start of each epoch with another learning rate than the one
+        before; a rate that falls in every epoch is not marked.
     """
     ax = plt.gca() if ax is None else ax
     for column, colour, text in (
@@ -61,7 +73,8 @@ def plot_history(history: pd.DataFrame, quantity: str, label: str, ax: Axes | No
     ):
         if column in history:
             ax.plot(history["epoch"], history[column], ".-", color=colour, label=text)
-    for place, (epoch, rate) in enumerate(rate_changes(history)):
+    changes = rate_changes(history) if mark_rates else []
+    for place, (epoch, rate) in enumerate(changes if len(changes) <= MOST_MARKS else []):
         mark = "learning rate lowered" if place == 0 else None
         ax.axvline(epoch - 0.5, color=RATE, linestyle=":", label=mark)
         ax.annotate(
