@@ -52,9 +52,10 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
     ax.set_aspect("equal")
     ax.set_axis_off()
     structure = settings.model_structure
+    names = {"image": "image", "answer": "\n".join(head.name for head in structure.target.heads)}
     for name, box in boxes.items():
-        _draw_box(box, ax, name if box.colour == END else "")
-    chain = [name for name in boxes if name not in ("image", "probability")]
+        _draw_box(box, ax, names.get(name, ""))
+    chain = [name for name in boxes if name not in names]
     lowest = chain.index("bottleneck")
     for k, (here, there) in enumerate(pairwise(chain)):
         (_draw_down if k < lowest else _draw_up)(boxes[here], boxes[there], ax)
@@ -62,13 +63,13 @@ def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
         if block.concatenate_layer is not None:
             _draw_across(boxes[block.concatenate_layer], boxes[name], ax, SKIP, DASHES)
     _draw_across(boxes["image"], boxes[chain[0]], ax)
-    _draw_across(boxes[chain[-1]], boxes["probability"], ax)
+    _draw_across(boxes[chain[-1]], boxes["answer"], ax)
     _explain(structure, ax)
     return ax
 
 
 def _place_boxes(settings: Settings) -> dict[str, Box]:
-    """Return every block by name, from the image to the probability, the U's centre line at 0."""
+    """Return every block by name, from the image to the answer, the U's centre line at 0."""
     structure = settings.model_structure
     size = structure.input_params
     encoder, decoder = structure.encoder_blocks, structure.decoder_blocks
@@ -98,7 +99,7 @@ def _place_boxes(settings: Settings) -> dict[str, Box]:
         shape = (shape[0] * strides[0], shape[1] * strides[1])
         boxes[name] = box((n_down - depth) * step, depth, UP, block.filter_size, shape)
     n_maps = len(structure.target.channels)
-    return boxes | {"probability": box(side, 0, END, n_maps, sizes[0])}
+    return boxes | {"answer": box(side, 0, END, n_maps, sizes[0])}
 
 
 def _height(shape, sizes):
@@ -115,7 +116,7 @@ def _place_levels(sizes) -> list[float]:
 
 def _make_axes(boxes) -> Axes:
     """Return new axes in which one data unit is about one inch."""
-    left, right = boxes["image"].x - 0.55, boxes["probability"].x + 0.55
+    left, right = boxes["image"].x - 0.55, boxes["answer"].x + 0.55
     bottom = min(box.y - box.height / 2 for box in boxes.values()) - 1.0
     top = TALLEST / 2 + 0.45
     _, ax = plt.subplots(figsize=(right - left, top - bottom))
@@ -237,8 +238,9 @@ def plot_receptive_fields(
     edges = np.geomspace(
         max(1, diameters.min()), max(diameters.max(), max(fields.values())) * 1.3, 60
     )
-    ax.hist(diameters, edges, color="#B8C7D6", label=f"nuclei (n = {len(diameters):,})")
-    ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)", ylabel="nuclei")
+    ax.hist(diameters, edges, color="#B8C7D6")
+    ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)")
+    ax.set_ylabel(f"nuclei (n = {len(diameters):,})")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
@@ -250,7 +252,6 @@ def plot_receptive_fields(
         ax.axvline(field, 0, 0.86, color=colour, lw=1.6)
         label = f"{n} block{'s' * (n > 1)}\n{field} px"
         ax.text(field, top * 1.01, label, ha="center", va="bottom", fontsize=8, color=colour)
-    ax.legend(loc="center left", frameon=False)
     return ax
 
 
