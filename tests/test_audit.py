@@ -68,7 +68,7 @@ def test_a_modality_that_brightness_does_not_show_is_predicted_to_fail():
     modalities = ["small_fluorescent", "small_fluorescent", "grayscale_tissue", "grayscale_tissue"]
     images = [GLOWING, GLOWING, hidden, hidden]
     table = audit.predict_failures(images, [LABELS] * 4, modalities, [0, 0, 1, 2])
-    assert table.index.tolist() == ["grayscale_tissue", "small_fluorescent"]
-    assert table["fails"].tolist() == [True, False]
-    assert table["threshold_iou"].iloc[1] == 1 and table["risk"].iloc[1] == 0
-    assert table["rank"].tolist() == [1, 2] and table["rarity_rank"].tolist() == [2, 1]
+    assert table.index.tolist() == ["small_fluorescent", "grayscale_tissue"]
+    assert table["fails"].tolist() == [False, True]
+    assert table["threshold_iou"].iloc[0] == 1 and table["risk"].iloc[0] == 0
+    assert table["rank"].tolist() == [2, 1] and table["rarity_rank"].tolist() == [1, 2]

@@ -19,7 +19,7 @@ def _close():
     plt.close("all")
 
 
-def test_every_kind_is_named_where_it_is_predicted():
+def test_every_modality_is_named_where_it_is_predicted():
     image = np.kron([[10, 90, 10]], np.ones((8, 8))).astype(np.uint8)
     labels = np.kron([[0, 1, 0]], np.ones((8, 8), int))
     predicted = predict_failures(
@@ -37,10 +37,10 @@ def test_an_empty_prediction_is_drawn():
 
 
 @pytest.mark.parametrize("n_modalities", [1, 2, 3])
-def test_familiarity_of_any_number_of_kinds(n_modalities):
+def test_distances_of_any_number_of_modalities(n_modalities):
     rng = np.random.default_rng(0)
     looks = pd.DataFrame(rng.random((12, 6)), columns=LOOKS)
     modalities = [MODALITIES[k % n_modalities] for k in range(12)]
-    ax = plots.plot_familiarity(leave_out(looks, modalities, range(12)))
+    ax = plots.plot_distances(leave_out(looks, modalities, range(12)))
     ax.figure.canvas.draw()
     assert len(ax.get_yticklabels()) == n_modalities

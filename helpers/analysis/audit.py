@@ -153,7 +153,7 @@ def predict_failures(
     Returns
     -------
     DataFrame
-        One row a modality, the likeliest failure first. `threshold_iou`: mean IoU, 0 to 1, of the
+        One row a modality. `threshold_iou`: mean IoU, 0 to 1, of the
         masks of `guess_nuclei`; `risk`: what it lacks to 1; `fails`: whether `threshold_iou` is
         below `FAILS_BELOW`, and so the network's mean IoU is expected to be; `training_fields`:
         fields of view; `rank` by risk and `rarity_rank` by fields, 1 the likeliest failure.
@@ -169,7 +169,7 @@ def predict_failures(
     result["training_fields"] = by_modality["group"].nunique()
     result["rank"] = result["risk"].rank(ascending=False, method="min").astype(int)
     result["rarity_rank"] = result["training_fields"].rank(method="min").astype(int)
-    return result.sort_values("rank")
+    return result.reindex([modality for modality in MODALITIES if modality in result.index])
 
 
 def _score_guess(image: np.ndarray, labels: np.ndarray) -> float:

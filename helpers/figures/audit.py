@@ -1,4 +1,4 @@
-"""Figures of an audit: where a network is expected to fail, and what it does not know."""
+"""Figures of an audit: where a network is expected to fail, and which images it does not know."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from helpers.analysis.audit import FAILS_BELOW
-from helpers.analysis.modality import MODALITIES, display_name
+from helpers.analysis.modality import display_name
 from helpers.figures.common import MODALITY_COLOURS
+from helpers.figures.data import present
 
 
 def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw what a threshold reaches on every modality, the likeliest failure first.
+    """Draw what a threshold reaches on every modality.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_familiarity(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_distances(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how far images are without their field and without their modality; return the axes.
 
     Parameters
@@ -40,8 +41,8 @@ def plot_familiarity(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
         From `helpers.analysis.out_of_distribution.leave_out`; what is nearer than .05 is drawn
         there.
     """
-    ax = plt.gca() if ax is None else ax
-    order = [modality for modality in MODALITIES if (distances["modality"] == modality).any()]
+    ax = plt.subplots(figsize=(6.5, 3))[1] if ax is None else ax
+    order = present(distances["modality"])
     rng = np.random.default_rng(0)
     styles = {"all but its field": ("full", -0.18), "all but its modality": ("none", 0.18)}
     for row, modality in enumerate(order):

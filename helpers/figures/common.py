@@ -61,8 +61,9 @@ def stretch(image: NDArray[np.number]) -> NDArray[np.float64]:
 
     Fluorescent images use a small part of their range and look black otherwise.
     """
-    low, high = np.percentile(image, (0.5, 99.5))
-    return np.clip((image.astype(float) - low) / max(high - low, 1e-9), 0, 1)
+    values = np.asarray(image, float)
+    low, high = np.percentile(values, (0.5, 99.5))
+    return np.clip((values - low) / max(high - low, 1e-9), 0, 1)
 
 
 def plot_image(image: NDArray[np.number], title: str = "", ax: Axes | None = None) -> Axes:
