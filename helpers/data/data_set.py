@@ -25,7 +25,6 @@ from helpers.run_folder import ROOT, resolve
 CACHE_DIR = "data/cache"
 SAMPLE = "sample"
 COLUMNS = ["id", "part", "height", "width", "channels", "dtype", "n_nuclei", "labelled"]
-DIGESTS = ["image_digest", "labels_digest"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,6 @@ class DataSet:
         One row a fault of the whole location: fault, id, count, detail, action.
     key : str
         Changes with the files of the location.
-    digests : DataFrame
-        One row an image: id, image_digest and labels_digest ("" without masks). They depend on
-        pixels alone: the same image has the same digest in another file, format or set.
     """
 
     images: LazyArrays
@@ -57,7 +53,6 @@ class DataSet:
     table: pd.DataFrame
     faults: pd.DataFrame
     key: str
-    digests: pd.DataFrame
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -73,39 +68,15 @@ class DataSet:
         """The images that have masks."""
         return self.select(self.table["labelled"])
 
-    @property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any id, pixel or label, in whatever order."""
-        rows = sorted(self.digests.itertuples(index=False, name=None))
-        return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
-
-    def shares_pixels(self, other: "DataSet") -> np.ndarray:
-        """Return, (N,) bool, which of these images has the pixels of one in `other`."""
-        return self.digests["image_digest"].isin(other.digests["image_digest"]).to_numpy()
-
-    def differs_from(self, other: pd.DataFrame) -> pd.DataFrame:
-        """Return what is not the same in another set's `digests`: id and what differs.
-
-        What differs is "new", "missing", "pixels" or "labels"; no row if all is the same.
-        """
-        both = self.digests.merge(other, on="id", how="outer", indicator=True, suffixes=("", "_o"))
-        differs = both["_merge"].map({"left_only": "new", "right_only": "missing"}).astype(object)
-        is_both = both["_merge"] == "both"
-        for column, word in zip(reversed(DIGESTS), ("labels", "pixels"), strict=True):
-            differs = differs.mask(is_both & (both[column] != both[f"{column}_o"]), word)
-        return both.assign(differs=differs).dropna(subset="differs")[["id", "differs"]]
-
     def select(self, chosen: Sequence[int] | Sequence[bool]) -> "DataSet":
         """Return the images at these positions, or where a mask of `len(self)` is true."""
         chosen = np.asarray(chosen)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise ValueError(f"mask has shape {chosen.shape}; it must be ({len(self)},)")
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
-        table, digests = (
-            rows.iloc[indices].reset_index(drop=True) for rows in (self.table, self.digests)
-        )
+        table = self.table.iloc[indices].reset_index(drop=True)
         images, labels = self.images.take(indices), self.labels.take(indices)
-        return DataSet(images, labels, table, self.faults, self.key, digests)
+        return DataSet(images, labels, table, self.faults, self.key)
 
 
 def read_data_set(
@@ -153,17 +124,15 @@ def read_data_set(
     action = "refused" if faults == "refuse" else "skipped"
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)
     _judge(table, str(location), content)
-    records = pd.DataFrame(content["images"])
-    images = LazyArrays(cache, [f"images/{name}" for name in records["number"]])
-    names = zip(records["number"], records["labelled"], strict=True)
-    labels = [f"labels/{number}" if labelled else None for number, labelled in names]
+    records = content["images"]
+    images = [f"images/{record['number']}" for record in records]
+    labels = [f"labels/{record['number']}" if record["labelled"] else None for record in records]
     return DataSet(
-        images,
+        LazyArrays(cache, images),
         LazyArrays(cache, labels, "int32"),
-        records[COLUMNS],
+        pd.DataFrame(records)[COLUMNS],
         table,
         key,
-        records[["id", *DIGESTS]],
     )
 
 
@@ -261,13 +230,10 @@ def _record(entry: Entry, file: ImageFile, truth: Truth | None) -> dict:
         "dtype": file.pixels.dtype.name,
         "n_nuclei": 0 if labels is None else int(labels.max()),
         "labelled": labels is not None,
-        "image_digest": _digest(file.pixels),
-        "labels_digest": "" if labels is None else _digest(labels.astype(np.int32)),
+        "digest": hashlib.sha256(
+            f"{file.pixels.shape}".encode() + file.pixels.tobytes()
+        ).hexdigest(),
     }
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()[:16]
 
 
 def _build_cache(source: Source, cache: Path, masks: str) -> dict:
@@ -304,7 +270,7 @@ def _find_identical(records: list[dict]) -> list[Fault]:
     first: dict[str, str] = {}
     faults = []
     for record in records:
-        same = first.setdefault(record["image_digest"], record["id"])
+        same = first.setdefault(record["digest"], record["id"])
         if same != record["id"]:
             faults.append(Fault("identical pixels", record["id"], 1, f"same as {same}"))
     return faults

@@ -141,7 +141,7 @@ def _check_archive(path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Download the sets that are named; return 0, or 1 after a message."""
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.data.download",
+        prog="nuclei data",
         description="Download published images of nuclei.",
         epilog="\n".join(map(describe, SETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,

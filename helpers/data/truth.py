@@ -72,7 +72,7 @@ def separate(numbers: NDArray[np.integer], *, invert: bool = False) -> NDArray[n
     numbers : (H, W) integer array
         0 = background. Where values fade at the edges, those above half of the highest count.
     invert : bool
-        Take the pieces of what is below half of the highest value instead.
+        The number of most pixels is the background instead, and 0 is one like others.
 
     Examples
     --------
@@ -80,8 +80,12 @@ def separate(numbers: NDArray[np.integer], *, invert: bool = False) -> NDArray[n
     array([[1, 0, 2, 3],
            [0, 0, 0, 3]])
     """
-    if invert or _fades(numbers):
-        numbers = ((numbers > numbers.max() / 2) != invert).astype(np.uint8)
+    if _fades(numbers):
+        numbers = (numbers > numbers.max() / 2).astype(np.uint8)
+    if invert:
+        _, places, areas = np.unique(numbers, return_inverse=True, return_counts=True)
+        places = places.reshape(numbers.shape)
+        numbers = np.where(places == areas.argmax(), 0, places + 1)
     return label(numbers, connectivity=2)
 
 
