@@ -1,45 +1,71 @@
-"""Figures of maps: what a network is asked, and why a mask alone does not count nuclei."""
+"""Figures of notebook 07: maps, steps on the way to nuclei, directions and paths."""
 
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from helpers.figures.common import plot_image, plot_labels
-from helpers.targets import get_target
+from helpers.figures.common import LABEL_COLOURS, colour_labels, stretch
 
 
-def plot_mask_and_nuclei(image: NDArray[np.number], labels: NDArray[np.integer]) -> Figure:
-    """Draw an image, its mask and its nuclei side by side; return the figure.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array
-    labels : (H, W) integer array
-        0 = background.
-    """
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.1))
-    n_nuclei = len(np.unique(labels[labels > 0]))
-    plot_image(image, "image", axes[0])
-    plot_labels((labels > 0) * 24, "mask", axes[1])
-    plot_labels(labels, f"{n_nuclei} nuclei", axes[2])
-    return figure
-
-
-def plot_maps(maps: Mapping[str, NDArray[np.floating]]) -> Figure:
-    """Draw the maps of one image, a picture a target, as its `paint` shows them; return the figure.
+def plot_row(pictures: Mapping[str, NDArray], *, width: float = 2.2) -> Figure:
+    """Draw arrays side by side, each under its name; return the figure.
 
     Parameters
     ----------
-    maps : mapping of str to (H, W, n_channels) float array
-        By the name of their target, as its `encode` makes them or a network answers.
+    pictures : mapping of str to array
+        (H, W) of signed integers: a label image, neighbours in different colours; of unsigned ones,
+        as (H, W, 3): an image, its contrast stretched. (H, W) of bool or float: gray, from 0 to the
+        largest value. (H, W, 3) of float: colours.
+    width : float
+        Of one picture, in inches.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=(2.4 * len(maps), 2.8), squeeze=False)
-    for ax, (name, channels) in zip(axes.flat, maps.items(), strict=True):
-        target = get_target(name)
-        ax.imshow(target.paint(channels), vmin=0, vmax=1)
-        ax.set_title(target.caption or name, fontsize="small")
+    height, columns = next(iter(pictures.values())).shape[:2]
+    size = (width * len(pictures), width * height / columns + 0.4)
+    figure, axes = plt.subplots(1, len(pictures), figsize=size, squeeze=False)
+    for ax, (name, array) in zip(axes.flat, pictures.items(), strict=True):
+        shown = {"i": colour_labels, "u": stretch}.get(array.dtype.kind, np.asarray)(array)
+        ax.imshow(shown, vmin=0)
+        ax.set_title(name, fontsize="small")
         ax.set_axis_off()
     return figure
+
+
+def plot_directions(flow: NDArray, mask: NDArray[np.bool_], ax: Axes, *, every: int = 2) -> Axes:
+    """Draw an arrow on every second pixel of `mask`, along `flow`, (H, W, 2); return the axes."""
+    ax.imshow(mask, vmin=0, vmax=3)
+    places = np.argwhere(mask)
+    places = places[(places % every == 0).all(axis=1)]
+    down, right = flow[tuple(places.T)].T
+    ax.quiver(
+        places[:, 1], places[:, 0], right, down, color="white", angles="xy", scale_units="xy",
+        scale=1 / every, width=0.005, headwidth=4,
+    )  # fmt: skip
+    ax.set_axis_off()
+    return ax
+
+
+def plot_paths(
+    paths: NDArray[np.integer], numbers: NDArray[np.integer], mask: NDArray[np.bool_], ax: Axes
+) -> Axes:
+    """Draw paths of pixels, each from a dot to where it ends; return the axes.
+
+    Parameters
+    ----------
+    paths : (n_steps, n, 2) array of int
+        Row and column of n pixels after each step.
+    numbers : (n,) array of int
+        Which nucleus each path belongs to, from 1 on: its colour.
+    mask : (H, W) array of bool
+    """
+    ax.imshow(mask, vmin=0, vmax=6)
+    colours = LABEL_COLOURS[(numbers - 1) % len(LABEL_COLOURS)]
+    ways = np.moveaxis(paths[..., ::-1], 0, 1)
+    ax.add_collection(LineCollection(ways, colors=colours, linewidths=1))
+    ax.scatter(*paths[0, :, ::-1].T, s=6, color=colours)
+    ax.set_axis_off()
+    return ax
