@@ -25,6 +25,7 @@ from helpers.evaluation.summary import summarise_scores
 from helpers.network.prediction import Network
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, parse_settings
+from helpers.targets import get_target
 from tests.conftest import box, files_of, some_image
 
 SHAPES = {"a": (24, 32), "b": (20, 33), "c": (24, 32)}
@@ -154,7 +155,7 @@ def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
     assert examples["modality"].tolist() == ["small_fluorescent"] * 2 + ["purple_tissue"]
     assert examples["rank"].tolist() == ["best", "worst", "only"]
     assert examples["id"].tolist() == ["a", "b", "c"]
-    read = read_examples(data, examples["id"], tmp_path / "masks")
+    read = read_examples(data, examples["id"], tmp_path / "masks", get_target("foreground"))
     for (image, mask_true, mask_pred), name in zip(read, "abc", strict=True):
         assert image.shape == mask_true.shape == mask_pred.shape == SHAPES[name]
     assert (read[0][1] == read[0][2]).all()

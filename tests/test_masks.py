@@ -1,5 +1,7 @@
 """Masks: scores and calibration against known answers and scipy; masks in files."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -97,11 +99,11 @@ def test_masks_must_have_one_shape(score):
 def test_calibration_by_hand():
     probabilities = np.array([[0.0, 0.2, 0.6], [0.7, 0.8, 1.0]])
     mask = np.array([[0, 1, 0], [1, 1, 1]], bool)
-    result = calibration(probabilities, mask, n_bins=2)
-    assert result.count.tolist() == [2, 4]
-    assert result.mean_probability == pytest.approx([0.1, 0.775])
-    assert result.fraction == pytest.approx([0.5, 0.75])
-    assert result.error == pytest.approx((2 * 0.4 + 4 * 0.025) / 6)
+    result = calibration(probabilities, mask)
+    assert result.count.tolist() == [1, 0, 1, 0, 0, 0, 1, 1, 1, 1]
+    assert result.mean_probability[[2, 6]] == pytest.approx([0.2, 0.6])
+    assert result.fraction[[0, 2, 6, 9]].tolist() == [0, 1, 0, 1]
+    assert result.error == pytest.approx((0 + 0.8 + 0.6 + 0.3 + 0.2 + 0) / 6)
 
 
 def test_honest_probabilities_have_a_small_error_and_overconfident_ones_a_known_one(rng):
@@ -124,9 +126,8 @@ def test_the_error_is_that_of_the_definition(rng):
 
 def test_images_add_up_to_their_pixels(rng):
     images = [(rng.random(shape), rng.random(shape) < 0.5) for shape in [(8, 9), (5, 5), (1, 30)]]
-    together = sum(calibration(*image) for image in images)
+    together = reduce(Calibration.pool, [calibration(*image) for image in images])
     pooled = calibration(*(np.concatenate([i[k].ravel() for i in images]) for k in (0, 1)))
-    assert isinstance(together, Calibration)
     assert together.count.tolist() == pooled.count.tolist()
     assert together.mean_probability == pytest.approx(pooled.mean_probability)
     assert together.error == pytest.approx(pooled.error)
@@ -145,27 +146,18 @@ def test_the_ends_belong_to_the_outer_bins():
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "mask", "n_bins", "error", "message"),
+    ("probabilities", "mask", "error", "message"),
     [
-        (np.zeros(3, np.uint8), np.zeros(3, bool), 10, TypeError, "must be float"),
-        (np.zeros(3), np.zeros(3), 10, TypeError, "`mask` .*must be bool"),
-        (np.zeros(3), np.zeros(4, bool), 10, ValueError, r"\(3,\).*\(=\(4,\)\)"),
-        (np.array([0.1, 1.5]), np.zeros(2, bool), 10, ValueError, "from 0.1 to 1.5"),
-        (np.array([0.1, np.nan]), np.zeros(2, bool), 10, ValueError, "between 0 and 1"),
-        (np.zeros(3), np.zeros(3, bool), 0, ValueError, r"`n_bins` \(=0\)"),
+        (np.zeros(3, np.uint8), np.zeros(3, bool), TypeError, "must be float"),
+        (np.zeros(3), np.zeros(3), TypeError, "`mask` .*must be bool"),
+        (np.zeros(3), np.zeros(4, bool), ValueError, r"\(3,\).*\(=\(4,\)\)"),
+        (np.array([0.1, 1.5]), np.zeros(2, bool), ValueError, "from 0.1 to 1.5"),
+        (np.array([0.1, np.nan]), np.zeros(2, bool), ValueError, "between 0 and 1"),
     ],
 )
-def test_bad_calibration_input_is_named(probabilities, mask, n_bins, error, message):
+def test_bad_calibration_input_is_named(probabilities, mask, error, message):
     with pytest.raises(error, match=message):
-        calibration(probabilities, mask, n_bins)
-
-
-def test_calibrations_of_other_bins_do_not_add():
-    one, other = (calibration(np.zeros(3), np.zeros(3, bool), n) for n in (5, 10))
-    with pytest.raises(ValueError, match="5 and 10"):
-        one + other
-    with pytest.raises(TypeError):
-        one + 1
+        calibration(probabilities, mask)
 
 
 def test_a_failing_prediction_leaves_the_old_masks(tmp_path):

@@ -12,6 +12,7 @@ from helpers.evaluation.nuclei import (
     SCORES,
     match_images,
     nuclei_table,
+    pick_outcomes,
     precision_curve,
     score_by_size,
     score_nuclei,
@@ -224,3 +225,14 @@ def test_bad_input_is_refused(matched):
         score_by_size(nuclei, edges_px=(0, 8, 8))
     with pytest.raises(ValueError, match=r"`thresholds` \(=0.3\) must lie between"):
         score_by_size(nuclei, thresholds=(0.3,))
+
+
+def test_an_example_of_each_outcome_that_occurs(matched):
+    examples = pick_outcomes(matched)
+    assert examples.to_numpy().tolist() == [
+        ["found", 0, 1],
+        ["merged", 3, 1],
+        ["split", 4, 1],
+        ["missed", 1, 3],
+        ["extra", 5, 1],
+    ]

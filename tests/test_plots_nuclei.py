@@ -156,7 +156,7 @@ def test_examples_are_cut_to_their_windows():
     empty = np.zeros_like(TRUE)
     window = (slice(2, 9), slice(1, 5))
     examples = [(image, TRUE, PRED), (image, empty, empty)]
-    figure = plot_nuclei_examples(examples, ["first", "none"], [window, None])
+    figure = plot_nuclei_examples(examples, ["first", "none"], [window, window])
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert titles == ["first", "truth", "prediction", "errors", "none", "", "", ""]
     assert figure.axes[3].get_xlim() == (0.5, 4.5) and figure.axes[3].get_ylim() == (8.5, 1.5)

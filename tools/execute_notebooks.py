@@ -16,6 +16,7 @@ from PIL import Image
 from helpers.run_folder import ROOT
 from helpers.series import KERNEL_ARGUMENTS, NOTEBOOKS_DIR, find_notebooks
 
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead once saved
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -34,7 +35,9 @@ def refresh_notebook(path) -> None:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
-            cell.outputs = [_clean(output) for output in cell.outputs]
+            bars = [WIDGET in output.get("data", {}) for output in cell.outputs]
+            outputs = zip(cell.outputs, bars, strict=True)
+            cell.outputs = [_clean(output) for output, is_bar in outputs if not is_bar]
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     )

@@ -1,9 +1,8 @@
-"""Masks: how well two agree, how honest their probabilities are, and how they lie in files."""
+"""Masks: how well two agree, how calibrated their probabilities are, and how they lie in files."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ from PIL import Image
 
 MaskWriter = Callable[[str, NDArray[np.bool_]], Any]
 """Takes the id of an image and its mask; made by `mask_folder`."""
+EDGES = np.arange(11) / 10
+"""Ends of the bins of a `Calibration`. A bin includes its lower end; the last one both."""
 
 
 class Confusion(NamedTuple):
@@ -24,43 +25,39 @@ class Confusion(NamedTuple):
     tn: int
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Probabilities against observed foreground, in bins of equal width from 0 to 1.
+class Calibration(NamedTuple):
+    """Probabilities against observed foreground, in ten bins of equal width from 0 to 1.
 
-    Made by `calibration`; two of the same number of bins add up to that of both their pixels.
-    Bins without pixels have NaN for their mean and fraction and count for nothing in the error.
+    Made by `calibration`. Bins without pixels have NaN for their mean and fraction and count for
+    nothing in the error.
 
     Attributes
     ----------
-    edges : numpy.ndarray of float64, shape (n_bins + 1,)
-        Ends of the bins. A bin includes its lower end; the last one both.
-    count : numpy.ndarray of int64, shape (n_bins,)
+    count : int64 array, shape (10,)
         Pixels in each bin.
-    probability_sum : numpy.ndarray of float64, shape (n_bins,)
+    probability_sum : float64 array, shape (10,)
         Sum of the probabilities in each bin.
-    foreground : numpy.ndarray of int64, shape (n_bins,)
+    foreground : int64 array, shape (10,)
         True foreground pixels in each bin.
     """
 
-    edges: np.ndarray
-    count: np.ndarray
-    probability_sum: np.ndarray
-    foreground: np.ndarray
+    count: NDArray[np.int64]
+    probability_sum: NDArray[np.float64]
+    foreground: NDArray[np.int64]
 
     @property
     def mean_probability(self):
-        """Mean probability of each bin, float64 (n_bins,), 0 to 1; NaN where a bin is empty."""
+        """Mean probability of each bin, float64 (10,), 0 to 1; NaN where a bin is empty."""
         return _ratio(self.probability_sum, self.count)
 
     @property
     def fraction(self):
-        """Observed share of foreground in each bin, float64 (n_bins,); NaN where it is empty."""
+        """Observed share of foreground in each bin, float64 (10,); NaN where it is empty."""
         return _ratio(self.foreground, self.count)
 
     @property
     def error(self):
-        """Expected calibration error, 0 (honest) to 1; NaN when there are no pixels.
+        """Expected calibration error, 0 (calibrated) to 1; NaN when there are no pixels.
 
         The mean distance between probability and observed fraction, bins weighted by their
         pixels: equation 3 of Guo et al. 2017, https://doi.org/10.48550/arXiv.1706.04599, with
@@ -71,28 +68,12 @@ class Calibration:
             return float("nan")
         return float(np.abs(self.probability_sum - self.foreground).sum() / n_pixels)
 
-    def __add__(self, other):
+    def pool(self, other: "Calibration") -> "Calibration":
         """Return the calibration of the pixels of both."""
-        if not isinstance(other, Calibration):
-            return NotImplemented
-        if len(self.count) != len(other.count):
-            raise ValueError(
-                f"`n_bins` (={len(self.count)} and {len(other.count)}) must be equal to add two "
-                "calibrations; use the same `n_bins` for every image."
-            )
-        return Calibration(
-            self.edges,
-            self.count + other.count,
-            self.probability_sum + other.probability_sum,
-            self.foreground + other.foreground,
-        )
-
-    def __radd__(self, other):
-        """Let `sum(calibrations)` start from its 0."""
-        return self if isinstance(other, int) and other == 0 else NotImplemented
+        return Calibration(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-def confusion(mask_true, mask_pred):
+def confusion(mask_true, mask_pred) -> Confusion:
     """Return the pixel counts of a predicted mask against the true one.
 
     Parameters
@@ -100,11 +81,6 @@ def confusion(mask_true, mask_pred):
     mask_true, mask_pred : array_like of bool, same shape
         Foreground is True. Integers and floats are refused: a label image or a probability
         map would count wrongly without a word.
-
-    Returns
-    -------
-    Confusion
-        True positives, false positives, false negatives, true negatives.
 
     Raises
     ------
@@ -118,13 +94,16 @@ def confusion(mask_true, mask_pred):
     >>> confusion(np.array([True, True, False]), np.array([True, False, False]))
     Confusion(tp=1, fp=0, fn=1, tn=1)
     """
-    mask_true, mask_pred = _check_masks(mask_true, mask_pred)
+    mask_true, mask_pred = np.asarray(mask_true), np.asarray(mask_pred)
+    _check_bool("mask_true", mask_true)
+    _check_bool("mask_pred", mask_pred)
+    _check_shapes("mask_pred", mask_pred, "mask_true", mask_true)
     n_true, n_pred = int(np.count_nonzero(mask_true)), int(np.count_nonzero(mask_pred))
     tp = int(np.count_nonzero(mask_true & mask_pred))
     return Confusion(tp, n_pred - tp, n_true - tp, mask_true.size - n_true - n_pred + tp)
 
 
-def dice(mask_true, mask_pred):
+def dice(mask_true, mask_pred) -> float:
     """Return the Dice coefficient, 0 to 1: twice the common pixels over the sum of both.
 
     Parameters and errors as for `confusion`. Both masks empty: 1.0, for they agree. One of
@@ -140,14 +119,13 @@ def dice(mask_true, mask_pred):
     0.6666666666666666
     """
     tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return _share(2 * tp, 2 * tp + fp + fn)
+    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
 
 
-def iou(mask_true, mask_pred):
+def iou(mask_true, mask_pred) -> float:
     """Return the intersection over union, 0 to 1 (Jaccard index) of two masks.
 
-    Parameters and errors as for `confusion`. Both masks empty: 1.0, for they agree. One of
-    them empty: 0.0.
+    Parameters, errors and empty masks as for `dice`.
 
     References
     ----------
@@ -159,30 +137,30 @@ def iou(mask_true, mask_pred):
     0.5
     """
     tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return _share(tp, tp + fp + fn)
+    return tp / (tp + fp + fn) if tp + fp + fn else 1.0
 
 
-def precision(mask_true, mask_pred):
+def precision(mask_true, mask_pred) -> float:
     """Return the share of predicted foreground that is true, 0 to 1.
 
     Parameters and errors as for `confusion`. Nothing predicted: 1.0 if nothing was there,
     else 0.0 (undefined; counted as a failure so that an empty prediction is never rewarded).
     """
     tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return _share(tp, tp + fp) if tp + fp else float(fn == 0)
+    return tp / (tp + fp) if tp + fp else float(fn == 0)
 
 
-def recall(mask_true, mask_pred):
+def recall(mask_true, mask_pred) -> float:
     """Return the share of true foreground that is predicted, 0 to 1.
 
     Parameters and errors as for `confusion`. Nothing there: 1.0 if nothing was predicted,
     else 0.0 (undefined; counted as a failure, as in `precision`).
     """
     tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return _share(tp, tp + fn) if tp + fn else float(fp == 0)
+    return tp / (tp + fn) if tp + fn else float(fp == 0)
 
 
-def calibration(probabilities, mask, n_bins: int = 10):
+def calibration(probabilities, mask) -> Calibration:
     """Return how predicted probabilities of foreground compare with what is there.
 
     Parameters
@@ -191,21 +169,13 @@ def calibration(probabilities, mask, n_bins: int = 10):
         Probability of foreground, 0 to 1.
     mask : array_like of bool, same shape
         Foreground is True.
-    n_bins : int, optional
-        Bins of equal width, at least 1.
-
-    Returns
-    -------
-    Calibration
-        Mean probability, observed fraction, count per bin, and the expected calibration error.
-        Add those of several images to pool their pixels: ``sum(calibrations)``.
 
     Raises
     ------
     TypeError
         If the mask is not bool or the probabilities are not float.
     ValueError
-        If the shapes differ, a probability is outside 0 to 1, or `n_bins` is below 1.
+        If the shapes differ or a probability is outside 0 to 1.
 
     Examples
     --------
@@ -213,63 +183,46 @@ def calibration(probabilities, mask, n_bins: int = 10):
     >>> round(result.error, 3)
     0.1
     """
-    probabilities, mask = _check_probabilities(probabilities, mask)
-    if not isinstance(n_bins, int | np.integer) or n_bins < 1:
-        raise ValueError(f"`n_bins` (={n_bins}) must be a whole number >= 1; try 10.")
-    edges = np.arange(n_bins + 1) / n_bins
-    bins = np.searchsorted(edges[1:-1], probabilities, side="right")
-    return Calibration(
-        edges,
-        np.bincount(bins, minlength=n_bins),
-        np.bincount(bins, weights=probabilities, minlength=n_bins),
-        np.bincount(bins[mask], minlength=n_bins),
-    )
-
-
-def _share(part, whole):
-    return part / whole if whole else 1.0
-
-
-def _ratio(sums, counts):
-    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-
-
-def _check_masks(mask_true, mask_pred):
-    mask_true, mask_pred = np.asarray(mask_true), np.asarray(mask_pred)
-    for name, mask in (("mask_true", mask_true), ("mask_pred", mask_pred)):
-        if mask.dtype != bool:
-            raise TypeError(
-                f"`{name}` (dtype {mask.dtype}) must be bool; compare first, "
-                "for example `labels > 0` or `probabilities >= 0.5`."
-            )
-    if mask_true.shape != mask_pred.shape:
-        raise ValueError(
-            f"`mask_pred` (shape {mask_pred.shape}) must have the shape of `mask_true` "
-            f"(={mask_true.shape}); undo padding or cropping first."
-        )
-    return mask_true, mask_pred
-
-
-def _check_probabilities(probabilities, mask):
     probabilities, mask = np.asarray(probabilities), np.asarray(mask)
     if not np.issubdtype(probabilities.dtype, np.floating):
         raise TypeError(
             f"`probabilities` (dtype {probabilities.dtype}) must be float from 0 to 1; "
             "divide 8-bit values by 255."
         )
-    if mask.dtype != bool:
-        raise TypeError(f"`mask` (dtype {mask.dtype}) must be bool; use `labels > 0`.")
-    if probabilities.shape != mask.shape:
-        raise ValueError(
-            f"`probabilities` (shape {probabilities.shape}) must have the shape of `mask` "
-            f"(={mask.shape}); undo padding or cropping first."
-        )
+    _check_bool("mask", mask)
+    _check_shapes("probabilities", probabilities, "mask", mask)
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise ValueError(
             f"`probabilities` (from {probabilities.min()} to {probabilities.max()}) must lie "
             "between 0 and 1; apply the sigmoid first."
         )
-    return probabilities.ravel(), mask.ravel()
+    probabilities, mask = probabilities.ravel(), mask.ravel()
+    bins = np.searchsorted(EDGES[1:-1], probabilities, side="right")
+    return Calibration(
+        np.bincount(bins, minlength=10),
+        np.bincount(bins, weights=probabilities, minlength=10),
+        np.bincount(bins[mask], minlength=10),
+    )
+
+
+def _ratio(sums, counts):
+    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def _check_bool(name: str, mask: NDArray) -> None:
+    if mask.dtype != bool:
+        raise TypeError(
+            f"`{name}` (dtype {mask.dtype}) must be bool; compare first, "
+            "for example `labels > 0` or `probabilities >= 0.5`."
+        )
+
+
+def _check_shapes(name: str, array: NDArray, other: str, expected: NDArray) -> None:
+    if array.shape != expected.shape:
+        raise ValueError(
+            f"`{name}` (shape {array.shape}) must have the shape of `{other}` "
+            f"(={expected.shape}); undo padding or cropping first."
+        )
 
 
 @contextmanager

@@ -53,8 +53,8 @@ class Matching:
     ----------
     ids_true, ids_pred : int array, shape (n_true,) and (n_pred,)
         The labels of the nuclei, in rising order.
-    areas_true : int64 array, shape (n_true,)
-        Pixels of each true nucleus.
+    areas_true, areas_pred : int64 array, shape (n_true,) and (n_pred,)
+        Pixels of each nucleus.
     iou_true : float64 array, shape (n_true,)
         IoU of each true nucleus with its partner, 0 to 1; 0 without a partner.
     outcomes_true : str array, shape (n_true,)
@@ -72,6 +72,7 @@ class Matching:
     ids_true: NDArray[np.integer]
     ids_pred: NDArray[np.integer]
     areas_true: NDArray[np.int64]
+    areas_pred: NDArray[np.int64]
     iou_true: NDArray[np.float64]
     outcomes_true: NDArray[np.str_]
     outcomes_pred: NDArray[np.str_]
@@ -200,6 +201,7 @@ def match(labels_true, labels_pred):
         pairs.ids_true,
         pairs.ids_pred,
         pairs.areas_true,
+        pairs.areas_pred,
         iou_true,
         *_find_outcomes(pairs, iou_true >= 0.5, iou_pred >= 0.5),
         *_aggregate(pairs),

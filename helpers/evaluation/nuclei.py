@@ -207,6 +207,25 @@ def summarise_nuclei(
     return summary
 
 
+def pick_outcomes(matched: Sequence[MatchedImage]) -> pd.DataFrame:
+    """Return one nucleus for each outcome that occurs, to look at.
+
+    Columns outcome, place (of the image in `matched`) and label, in the order of found, then
+    `ERRORS`; the label is one of the truth, but for "extra". The image is the one with the most
+    nuclei of that outcome, the nucleus the largest of them.
+    """
+    rows = []
+    for outcome in ("found", *ERRORS):
+        side = "pred" if outcome == "extra" else "true"
+        masks = [getattr(image.matching, f"outcomes_{side}") == outcome for image in matched]
+        place = int(np.argmax([mask.sum() for mask in masks]))
+        if masks[place].any():
+            found = matched[place].matching
+            areas = np.where(masks[place], getattr(found, f"areas_{side}"), 0)
+            rows.append((outcome, place, int(getattr(found, f"ids_{side}")[areas.argmax()])))
+    return pd.DataFrame(rows, columns=["outcome", "place", "label"])
+
+
 def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Return the pooled average precision at each of the ten thresholds, modality by modality.
 

@@ -25,37 +25,21 @@ from helpers.evaluation.masks import (
     recall,
 )
 from helpers.evaluation.summary import ALL
-from helpers.run_folder import RunFolder
 from helpers.settings import Settings
-from helpers.targets import get_target
+from helpers.targets import Target, get_target
 
 
 class Threshold:
-    """Otsu's threshold in the place of a network: the rarer side of it is called nucleus.
+    """Otsu's threshold in the place of a network; see `helpers.analysis.modality.guess_nuclei`.
 
-    See `helpers.analysis.modality.guess_nuclei`. Scored like a network, by
-    `helpers.evaluation.scores.evaluate`.
-
-    Parameters
-    ----------
-    settings : Settings
-        Those of the network that it is compared with; only the target is read.
+    `settings` are those of the network that it is compared with; only the target is read.
     """
 
     def __init__(self, settings: Settings):
         self.settings = settings
 
     def predict(self, image: NDArray) -> NDArray[np.float32]:
-        """Return 1 where `image` is guessed to be nucleus and 0 elsewhere.
-
-        Parameters
-        ----------
-        image : (H, W) or (H, W, 3) array of uint8 or uint16
-
-        Returns
-        -------
-        (H, W) float32 array of 0 and 1
-        """
+        """Return 1 where `image` is guessed to be nucleus and 0 elsewhere, float32 (H, W)."""
         return guess_nuclei(image).astype(np.float32)
 
 
@@ -187,13 +171,13 @@ def evaluate(
     """
     about = _check(data, known, threshold)
     target = get_target(network.settings.model_structure.output_params.target)
-    rows, pooled = [], 0
+    rows, pooled = [], calibration(np.zeros(0), np.zeros(0, bool))
     for index, (name, probabilities) in enumerate(predict_each(network, data)):
         labels = data.labels[index]
         mask_true, mask_pred = target.true_mask(labels), probabilities >= threshold
         if write_mask is not None:
             write_mask(name, mask_pred)
-        pooled = pooled + calibration(probabilities, mask_true)
+        pooled = pooled.pool(calibration(probabilities, mask_true))
         rows.append({"id": name, **about[name], **score(mask_true, mask_pred), **_size(labels)})
     return Evaluation(pd.DataFrame(rows), pooled)
 
@@ -248,11 +232,6 @@ def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, di
     return about
 
 
-def missing_modalities(table: pd.DataFrame) -> list[str]:
-    """Return the modalities of which there is no image to test on."""
-    return [modality for modality in MODALITIES if not (table["modality"] == modality).any()]
-
-
 def pick_examples(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
     """Return the rows with the best, the median and the worst score, in a column `rank`.
 
@@ -284,26 +263,18 @@ def pick_examples_by_modality(table: pd.DataFrame, by: str = "iou") -> pd.DataFr
 
 
 def read_examples(
-    data: DataSet, ids: Sequence[str], masks_dir: Path, target: str = "foreground"
+    data: DataSet, ids: Sequence[str], masks_dir: Path, target: Target
 ) -> list[tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return image, true mask and predicted mask, read back from its PNG, of each id."""
     places = [data.ids.index(name) for name in ids]
     return [
         (
             data.images[place],
-            get_target(target).true_mask(data.labels[place]),
+            target.true_mask(data.labels[place]),
             read_mask(masks_dir / f"{data.ids[place]}.png"),
         )
         for place in places
     ]
-
-
-def summarise_training(run: RunFolder) -> dict[str, Any]:
-    """Return epochs, seconds and device of the run's training, as far as they are recorded."""
-    history = run.read_csv("history.csv")
-    known = run.file("training.json").exists()
-    device = run.read_json("training.json")["device"] if known else "not recorded"
-    return {"epochs": len(history), "seconds": float(history["seconds"].sum()), "device": device}
 
 
 def describe_evaluation(

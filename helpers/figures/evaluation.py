@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.analysis.modality import display_name
-from helpers.evaluation.masks import Calibration
+from helpers.evaluation.masks import EDGES, Calibration
 from helpers.evaluation.summary import name_score
 from helpers.figures.common import (
     MODALITY_COLOURS,
@@ -122,8 +122,8 @@ def plot_calibration(
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of nucleus")
     top.set_title(f"expected calibration error {calibration.error:.3f}")
     top.legend(frameon=False)
-    centres = (calibration.edges[1:] + calibration.edges[:-1]) / 2
-    bottom.bar(centres, calibration.count, width=0.9 * np.diff(calibration.edges), color="#0173B2")
+    centres = (EDGES[1:] + EDGES[:-1]) / 2
+    bottom.bar(centres, calibration.count, width=0.9 * np.diff(EDGES), color="#0173B2")
     bottom.set(yscale="log", xlabel="predicted probability of nucleus", ylabel="pixels")
     bottom.set_title(f"n = {calibration.count.sum():,} pixels")
     return axes

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from skimage.segmentation import find_boundaries
 
 from helpers.analysis.modality import display_name
@@ -25,6 +26,7 @@ from helpers.figures.common import (
     EXTRA,
     FOUND,
     MISSED,
+    MODALITY_COLOURS,
     plot_image,
     plot_labels,
 )
@@ -62,7 +64,8 @@ def plot_precision_curve(
     Parameters
     ----------
     curves : mapping of str to sequence of float
-        Values (0 to 1) at IoU .50, .55, ... .95 by name. A shorter one ends earlier.
+        Values (0 to 1) at IoU .50, .55, ... .95 by name. A shorter one ends earlier. A modality
+        has its own colour.
     published : mapping of str to sequence of float, optional
         The same from the literature, drawn in grey, such as
         `helpers.evaluation.published.PUBLISHED_AP`.
@@ -74,10 +77,11 @@ def plot_precision_curve(
         line = PUBLISHED_LINES[place % len(PUBLISHED_LINES)]
         label = f"{name} (published)"
         ax.plot(THRESHOLDS[: len(values)], values, color="0.55", linestyle=line, label=label)
-    palette = sns.color_palette("colorblind")
+    palette, modalities = sns.color_palette("colorblind"), {**MODALITY_COLOURS, ALL: "black"}
     for place, (name, values) in enumerate(curves.items()):
-        look = {"color": palette[place % len(palette)], "linewidth": 2, "markersize": 4}
-        ax.plot(THRESHOLDS[: len(values)], values, "o-", label=name, clip_on=False, **look)
+        colour = modalities.get(name, palette[place % len(palette)])
+        look = {"color": colour, "linewidth": 2, "markersize": 4, "label": display_name(name)}
+        ax.plot(THRESHOLDS[: len(values)], values, "o-", clip_on=False, **look)
     ax.set(xlim=(0.48, 0.97), ylim=(0, 1), xticks=np.arange(0.5, 1, 0.1))
     ax.set(xlabel="a nucleus counts from this IoU on", ylabel="average precision TP/(TP+FP+FN)")
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -251,26 +255,27 @@ def plot_outcomes(
 def plot_nuclei_examples(
     examples: Sequence[tuple[NDArray, NDArray, NDArray]],
     titles: Sequence[str],
-    windows: Sequence[tuple[slice, slice] | None] | None = None,
+    windows: Sequence[tuple[slice, slice]] | None = None,
 ) -> Figure:
     """Draw a row an example, (image, true labels, predicted labels), and return the figure.
 
-    Columns: image, truth, prediction, errors. Each row's title stands at its left end. Of an
-    example with a window, (rows, columns), only that part is shown.
+    Columns: image, truth, prediction, errors. Each row's title stands at its left end. With
+    windows, (rows, columns) of each example, only that part is shown.
     """
-    figure, axes = plt.subplots(
-        len(examples), 4, figsize=(9, 2.35 * len(examples) + 0.4), squeeze=False
-    )
-    shown = zip(axes, examples, titles, windows or [None] * len(examples), strict=True)
+    windows = windows or [tuple(slice(0, px) for px in labels.shape) for _, labels, _ in examples]
+    sizes = [[part.stop - part.start for part in window] for window in windows]
+    heights = [2.1 * min(height / width, 1.5) + 0.25 for height, width in sizes]
+    size = {"figsize": (9, sum(heights) + 0.5), "height_ratios": heights}
+    figure, axes = plt.subplots(len(examples), 4, squeeze=False, **size)
+    shown = zip(axes, examples, titles, windows, strict=True)
     for row, (image, labels_true, labels_pred), title, window in shown:
         plot_image(image, ax=row[0]).set_title(title, fontsize="small")
         plot_labels(labels_true, ax=row[1])
         plot_labels(labels_pred, ax=row[2])
         plot_outcomes(labels_true, labels_pred, ax=row[3])
-        if window is not None:
-            rows, columns = window
-            limits = {"xlim": (columns.start - 0.5, columns.stop - 0.5)}
-            plt.setp(row, ylim=(rows.stop - 0.5, rows.start - 0.5), **limits)
+        rows, columns = window
+        limits = {"xlim": (columns.start - 0.5, columns.stop - 0.5)}
+        plt.setp(row, ylim=(rows.stop - 0.5, rows.start - 0.5), **limits)
     for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
         ax.set_title(title, fontsize="small")
     figure.legend(
@@ -281,10 +286,31 @@ def plot_nuclei_examples(
         fontsize="small",
         columnspacing=1.2,
         facecolor="black",  # as in the drawing, where outlines are white
+        framealpha=1,
         labelcolor="white",
     )
     figure.legends[0].get_title().set_color("white")
     return figure
+
+
+def window_around(nucleus: NDArray[np.bool_], margin_px: int = 12) -> tuple[slice, slice]:
+    """Return rows and columns of a square around a nucleus, moved to lie inside the image.
+
+    Examples
+    --------
+    >>> window_around(np.array([[True, False, False, False], [False] * 4]), margin_px=1)
+    (slice(0, 2, None), slice(0, 3, None))
+    """
+    (box,) = find_objects(nucleus.astype(np.uint8))
+    side = max(part.stop - part.start for part in box) + 2 * margin_px
+    starts = [
+        max(0, min((part.start + part.stop - side) // 2, length - side))
+        for part, length in zip(box, nucleus.shape, strict=True)
+    ]
+    return tuple(
+        slice(start, min(start + side, length))
+        for start, length in zip(starts, nucleus.shape, strict=True)
+    )
 
 
 def _outcome_legend() -> list[Artist]:
