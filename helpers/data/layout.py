@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,23 +64,28 @@ def to_known_names(names: Iterable[str]) -> dict[str, str]:
     >>> list(to_known_names(["a_img.png", "a_masks.png"]).values())
     ['images/a_img.png', 'masks/a_masks.png']
     """
-    known = {name: _to_known_folders(name.replace("\\", "/")) for name in names}
+    known = {name: _to_known_name(name) for name in names}
     if any("images" in name.split("/")[:-1] for name in known.values()):
         return known
     return _sort_pairs(known)
 
 
-def _to_known_folders(name: str) -> str:
-    *folders, file = name.split("/")
+def _to_known_name(name: str) -> str:
+    folder, slash, file = name.replace("\\", "/").rpartition("/")
+    return _to_known_folder(folder) + slash + file
+
+
+@lru_cache(maxsize=4096)
+def _to_known_folder(folder: str) -> str:
     parts: list[str] = []
-    for folder in folders:
-        lower = folder.lower()
-        folder = _ALIASES.get(lower, lower if lower in _KINDS else folder)
-        if not (parts and folder in _KINDS and parts[-1] == folder):
-            parts.append(folder)
+    for part in folder.split("/"):
+        lower = part.lower()
+        known = _ALIASES.get(lower, lower if lower in _KINDS else part)
+        if not (parts and known in _KINDS and parts[-1] == known):
+            parts.append(known)
     if len(parts) > 1 and parts[-1] in PARTS and parts[-2] in _KINDS:
         parts[-2:] = parts[-1], parts[-2]
-    return "/".join([*parts, file])
+    return "/".join(parts)
 
 
 def _sort_pairs(known: dict[str, str]) -> dict[str, str]:

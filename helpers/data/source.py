@@ -85,7 +85,8 @@ class Source:
 
 def refuse_unsafe(name: str, archive: Path) -> None:
     """Raise ValueError for a member that would leave the folder it is unpacked in."""
-    if _UNSAFE.search(name):
+    may_be = name[:1] in "/\\" or ":" in name or ".." in name
+    if may_be and _UNSAFE.search(name):
         raise ValueError(
             f"{str(archive)!r} holds the unsafe name {name!r}: names must be relative and without "
             "'..'; get the archive from its source again"
