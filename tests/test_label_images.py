@@ -215,6 +215,15 @@ def test_grave_faults_are_refused_or_skipped(read, write_set, fault, folder):
         assert read(path, faults="skip").ids == ["a"]
 
 
+def test_a_stack_among_the_images_has_a_remedy_that_a_data_set_has(read, write_set):
+    stack = np.stack([some_image(n) for n in range(5)])
+    with pytest.raises(
+        DataFaultError, match=r"5 planes .*; save the one with the nuclei"
+    ) as caught:
+        read(write_set(pictures("ab") | {"images/b.png": tiff(stack)}))
+    assert "`plane`" not in str(caught.value)
+
+
 def test_an_id_in_both_parts_is_refused(read, write_set):
     with pytest.raises(DataFaultError, match="duplicate id"):
         read(write_set(pictures("ab", "train/") | pictures("bc", "test/")))

@@ -277,6 +277,7 @@ def test_a_channel_of_a_colour_image():
     raw = imagecodecs.png_encode(COLOUR)
     assert_same(pixels_of(raw, channel="blue"), COLOUR[..., 2])
     assert_same(pixels_of(raw, channel=2), COLOUR[..., 1])
+    assert_same(pixels_of(raw, channel="2"), COLOUR[..., 1])
     assert_same(pixels_of(raw, channel="cyan"), COLOUR[..., 1:].min(axis=2))
     for wrong in (0, 4, "dapi"):
         with pytest.raises(ValueError, match=f"`channel` \\(={wrong!r}\\).*from 1 to 3, red"):

@@ -20,6 +20,14 @@ CHANNELS = {
 """Colours that a channel of an RGB image can be asked by: the lowest of these channels."""
 
 
+class SeveralImagesError(ValueError):
+    """A file holds several images, and it is not said which is meant; `found` says which."""
+
+    def __init__(self, found: str, remedy: str):
+        super().__init__(f"{found}: {remedy}")
+        self.found = found
+
+
 def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
     """Return the channel of an RGB image that is asked for, (H, W), or all for None and "rgb".
 
@@ -81,10 +89,20 @@ def choose_channel(channel, names: list[str]) -> tuple[list[int], str]:
     elif isinstance(channel, str) and lower.count(channel.lower()) == 1:
         index = lower.index(channel.lower())
         return [index], f"channel {index + 1} of {n} ({names[index]})"
-    raise ValueError(
-        f"{n} channels ({shown}): give `channel` (={channel!r}), the number or name of the one "
-        "with the nuclei" + (', or "rgb" if they are red, green and blue' if n == 3 else "")
+    or_rgb = ', or "rgb" if they are red, green and blue' if n == 3 else ""
+    raise SeveralImagesError(
+        f"{n} channels ({shown})",
+        f"give `channel` (={channel!r}), the number or name of the one with the nuclei{or_rgb}",
     )
+
+
+def to_number(value: int | str | None) -> int | str | None:
+    """Return digits that came as text, as from a command line, as a number.
+
+    >>> [to_number(value) for value in ("2", 2, "blue", None)]
+    [2, 2, 'blue', None]
+    """
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def is_number(value) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
 
-from helpers.data.channels import select_channel
+from helpers.data.channels import select_channel, to_number
 from helpers.data.tiff import Stored, read_tiff
 from helpers.settings import Settings
 
@@ -99,6 +99,7 @@ def read_any_image(
         If it is no such file or damaged, if it is ambiguous which of several images is meant, or
         if it is too small.
     """
+    channel, plane = to_number(channel), to_number(plane)
     stored = decode(file, channel, plane)
     pixels, alpha, notes = _resolve(stored)
     n_channels = 1 if pixels.ndim == 2 else pixels.shape[2]
