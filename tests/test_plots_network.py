@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from helpers.figures.network import (
-    SKIP,
-    plot_learned,
-    plot_learning,
-    plot_network,
-    plot_receptive_fields,
-    settings_beside_layers,
-)
+from helpers.figures.network import SKIP, plot_network, plot_receptive_fields
+from helpers.figures.settings_table import settings_beside_layers
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, load_settings, parse_settings
 
@@ -83,21 +77,3 @@ def test_receptive_fields_are_lines_beside_the_nuclei():
     ax = plot_receptive_fields(np.array([5.0, 20, 30]), {1: 18, 2: 44})
     assert [line.get_xdata()[0] for line in ax.lines] == [18, 44]
     assert sum(patch.get_height() for patch in ax.patches) == 3
-
-
-@pytest.mark.parametrize("loss", [[1, 0.5], [np.nan, np.nan], [1, np.inf]])
-def test_learning_is_drawn_even_where_it_failed(loss):
-    left, right = plot_learning({"loss": loss, "iou": [0.1, 0.7]}).axes
-    assert np.array_equal(left.lines[0].get_ydata(), loss, equal_nan=True)
-    assert right.get_ylim() == (0, 1)
-    left.figure.canvas.draw()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_learned_images_come_with_their_iou(channels):
-    targets = np.zeros((2, 8, 8, 1))
-    targets[:, 2:6, 2:6] = 1
-    inputs = np.repeat(targets, channels, axis=3)
-    figure = plot_learned(inputs, targets, targets * [[[[1.0]]], [[[0.0]]]])
-    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
-    assert [t for t in titles if t] == ["IoU 1.00", "IoU 0.00"]

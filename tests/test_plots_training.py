@@ -5,7 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.figures.training import plot_batch, plot_history, rate_changes
+from helpers.figures.training import (
+    plot_batch,
+    plot_history,
+    plot_learned,
+    plot_learning,
+    rate_changes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +65,21 @@ def test_a_batch_is_drawn_in_at_most_two_rows(n, channels, n_axes):
     inputs = np.random.default_rng(0).random((n, 16, 16, channels), dtype=np.float32)
     figure = plot_batch(inputs, inputs[..., 0] > 0.5)
     assert len(figure.axes) == n_axes
+
+
+@pytest.mark.parametrize("loss", [[1, 0.5], [np.nan, np.nan], [1, np.inf]])
+def test_learning_is_drawn_even_where_it_failed(loss):
+    left, right = plot_learning({"loss": loss, "iou": [0.1, 0.7]}).axes
+    assert np.array_equal(left.lines[0].get_ydata(), loss, equal_nan=True)
+    assert right.get_ylim() == (0, 1)
+    left.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_learned_images_come_with_their_iou(channels):
+    targets = np.zeros((2, 8, 8, 1))
+    targets[:, 2:6, 2:6] = 1
+    inputs = np.repeat(targets, channels, axis=3)
+    figure = plot_learned(inputs, targets, targets * [[[[1.0]]], [[[0.0]]]])
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
+    assert [t for t in titles if t] == ["IoU 1.00", "IoU 0.00"]

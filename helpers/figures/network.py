@@ -1,27 +1,19 @@
-"""Figures of the network itself: the U, its feature maps, its field of view, a batch it fits."""
+"""Figures of the network itself: the U, and how far it looks."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from helpers.evaluation.masks import iou
-from helpers.figures.common import legend_handles, plot_errors, plot_image, plot_outlines
 from helpers.settings import Settings
-from helpers.targets import get_target
-
-if TYPE_CHECKING:
-    import keras
 
 DOWN, BOTTOM, UP, SKIP, END = "#0173B2", "#CC78BC", "#029E73", "#949494", "#333333"
 TALLEST, WIDEST, GAP = 1.25, 0.9, 0.42
@@ -253,115 +245,3 @@ def plot_receptive_fields(
         label = f"{n} block{'s' * (n > 1)}\n{field} px"
         ax.text(field, top * 1.01, label, ha="center", va="bottom", fontsize=8, color=colour)
     return ax
-
-
-def plot_learning(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw loss and IoU step by step, from `history` as Keras gives it, and return the figure."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.8), sharex=True)
-    steps = np.arange(1, len(history["loss"]) + 1)
-    axes[0].plot(steps, history["loss"], color=DOWN)
-    axes[0].set(xlabel="step", ylabel="loss", ylim=(0, None), title="Loss on the batch")
-    axes[1].plot(steps, history["iou"], color=UP)
-    axes[1].set(
-        xlabel="step", ylabel="IoU of the foreground", ylim=(0, 1), title="IoU on the batch"
-    )
-    return figure
-
-
-def plot_learned(
-    inputs: NDArray[np.floating],
-    maps_true: NDArray[np.floating],
-    maps_pred: NDArray[np.floating],
-    target: str = "foreground",
-) -> Figure:
-    """Draw image, truth, prediction and errors, one column an item, and return the figure.
-
-    Parameters
-    ----------
-    inputs : (n, H, W, 1 or 3) float array
-    maps_true, maps_pred : (n, H, W, n_channels) float arrays
-        Maps of `target`, one of `helpers.targets.TARGETS`. A pixel is predicted as nucleus
-        from .5 on.
-    """
-    n = len(inputs)
-    figure, axes = plt.subplots(4, n, figsize=(1.35 * n + 0.5, 6), squeeze=False)
-    masks_true, masks_pred = (
-        get_target(target).foreground(maps) >= 0.5 for maps in (maps_true, maps_pred)
-    )
-    for item, column in enumerate(axes.T):
-        image = inputs[item] if inputs.shape[3] == 3 else inputs[item, ..., 0]
-        plot_image(image, ax=column[0])
-        plot_outlines(image, masks_true[item], ax=column[1])
-        plot_outlines(image, None, masks_pred[item], ax=column[2])
-        score = iou(masks_true[item], masks_pred[item])
-        plot_errors(masks_true[item], masks_pred[item], f"IoU {score:.2f}", ax=column[3])
-        column[3].title.set_fontsize(8.5)
-    for ax, title in zip(axes[:, 0], ("image", "truth", "prediction", "errors"), strict=True):
-        ax.text(-0.06, 0.5, title, rotation=90, ha="right", va="center", transform=ax.transAxes)
-    handles = legend_handles("found", "missed", "extra")
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def settings_beside_layers(settings: Settings, model: "keras.Model") -> str:
-    """Return a Markdown table: each line of `model_structure`, and the layers that it becomes.
-
-    Parameters
-    ----------
-    settings : Settings
-    model : keras.Model
-        As `helpers.network.unet.build_unet` builds it from `settings`: the layers are read off it.
-    """
-    rows = ["| in the settings file | layers | output | parameters |", "| :-- | :-- | :-- | --: |"]
-    for key, value, builds in _list_parts(settings.model_structure):
-        rows.append(f"| {_write_json(key, value)} | {_describe_layers(builds, model)} |")
-    return "\n".join([*rows, f"| | | | **{model.count_params():,}** |"])
-
-
-def _list_parts(structure) -> list[tuple[str, Any, str | tuple[str, ...]]]:
-    """Return (key, value, what it builds: a text, or how the names of its layers begin)."""
-    values = structure.model_dump(mode="json")
-    encoder, decoder = values["encoder_params"], values["decoder_params"]
-    bottleneck, transpose = values["bottle_neck_params"], "general_transpose_conv_params"
-    conv, blocks = "general_conv_params", "changing_conv_params"
-    return [
-        ("input_params", values["input_params"], ("image",)),
-        ("encoder_params", None, "*the way down*"),
-        (conv, encoder[conv], "each Conv2D of the way down"),
-        ("max_pool_size", encoder["max_pool_size"], "each MaxPooling2D"),
-        *((name, block.model_dump(), (f"{name}_",)) for name, block in structure.encoder_blocks),
-        ("bottle_neck_params", None, "*the bottom*"),
-        (conv, bottleneck[conv], "each Conv2D of the bottom"),
-        (blocks, bottleneck[blocks], ("bottleneck",)),
-        ("decoder_params", None, "*the way up*"),
-        (conv, decoder[conv], "each Conv2D of the way up"),
-        (transpose, decoder[transpose], "each Conv2DTranspose"),
-        *((name, block.model_dump(), (f"{name}_",)) for name, block in structure.decoder_blocks),
-        (
-            "output_params",
-            values["output_params"],
-            (*(head.name for head in structure.target.heads), "maps"),
-        ),
-    ]
-
-
-def _write_json(key: str, value: Any) -> str:
-    """Return a line of the file as code, a long one broken after each comma."""
-    if value is None:
-        return f"**`{json.dumps(key)}`**"
-    text = f"{json.dumps(key)}: {json.dumps(value)}"
-    if len(text) < 60:
-        return f"`{text}`"
-    lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in value.items()]
-    return f"`{json.dumps(key)}: {{`<br>`" + ",`<br>`".join(lines) + "}`"
-
-
-def _describe_layers(builds: str | tuple[str, ...], model: "keras.Model") -> str:
-    """Return the last three columns: layers, output and parameters."""
-    if isinstance(builds, str):
-        return f"{builds} | | "
-    built = [layer for layer in model.layers if layer.name.startswith(builds)]
-    kept = [layer for layer in built if not layer.name.endswith("_pool")][-1]
-    shape = " × ".join(str(n) for n in kept.output.shape[1:])
-    chain = " → ".join(type(layer).__name__ for layer in built)
-    return f"{chain} | {shape} | {sum(layer.count_params() for layer in built):,}"
