@@ -97,7 +97,7 @@ def refuse_faults(faults: pd.DataFrame, location: str, n_images: int) -> None:
     n_grave = grave["id"].nunique()
     ways = list(dict.fromkeys(REMEDIES[f] for f in grave["fault"].unique() if f in REMEDIES))
     if n_grave < n_images:
-        ways.append(f"`--faults skip` reads the {n_images - n_grave} images without these")
+        ways.append(f"`--faults skip` leaves these images out")
     ways = "; ".join(["mend the files (faults.csv lists every one)", *ways])
     table = summarise_faults(faults).to_string(index=False)
     raise DataFaultError(
