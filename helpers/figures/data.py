@@ -1,4 +1,4 @@
-"""Figures of a data set: its images, nuclei, fields of view, leaks and modalities."""
+"""Figures of a data set: its images, nuclei, fields of view and modalities."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from helpers.analysis import modality as rules
 from helpers.analysis.modality import MODALITIES, display_name
@@ -18,8 +17,8 @@ _LIMITS = {
     "ground": (rules.BRIGHT_GROUND, "ground (0 black, 1 full scale)"),
     "colour": (rules.COLOURED, "colour (0 gray, 1 pure)"),
     "redness": (rules.EOSIN, "redness (below 0 blue, above 0 red)"),
-    "nucleus_radius_px": (rules.LARGE_RADIUS_PX, "radius of the nuclei (px)"),
-    "nucleus_radius_share": (rules.LARGE_RADIUS_SHARE, "radius over the field's side"),
+    "nucleus_radius_px": (rules.LARGE_RADIUS_PX, "radius of what stands out (px)"),
+    "nucleus_radius_share": (rules.LARGE_RADIUS_SHARE, "the same over the field's side"),
 }
 
 
@@ -73,25 +72,6 @@ def plot_ranges(
     return ax
 
 
-def plot_counts(n_nuclei: Sequence[int], ax: Axes | None = None) -> Axes:
-    """Draw how many images have how many nuclei, on a logarithmic axis; return the axes."""
-    ax = plt.subplots(figsize=(6.5, 2.8))[1] if ax is None else ax
-    counts = np.asarray(n_nuclei)
-    few, most = counts[counts > 0].min(initial=10), counts.max(initial=20)
-    bins = np.unique(np.geomspace(few - 0.5, most + 0.5, 18).round(1))
-    ax.hist(counts[counts > 0], bins=bins, color=_ALL)
-    if (counts > 0).any():
-        median = np.median(counts[counts > 0])
-        ax.axvline(median, color="black", linestyle="--", linewidth=1)
-        ax.set_title(f"dashed: median of {median:g}; n = {len(counts)} images")
-    ax.set_xscale("log")
-    ticks = [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if few / 2 <= n <= most * 2]
-    ax.set_xticks(ticks, ticks)
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel="nuclei per image", ylabel="images")
-    return ax
-
-
 def plot_field(images: Sequence[np.ndarray], places: dict[int, tuple[int, int]]) -> Figure:
     """Draw tiles apart, then put together where their seams say; return the figure.
 
@@ -137,28 +117,6 @@ def assemble_field(
 
 def _start_positions(lengths: dict[int, int], gap_px: int) -> np.ndarray:
     return np.cumsum([0, *(lengths.get(k, 0) + gap_px for k in range(max(lengths) + 1))])
-
-
-def plot_leaks(leaks: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the leaking share of many splits, a point a split, with the means; return the axes.
-
-    Parameters
-    ----------
-    leaks : DataFrame
-        A column a way to split, a row a seed; shares of 0 to 1.
-    """
-    ax = plt.subplots(figsize=(6.5, 2.2))[1] if ax is None else ax
-    for row, name in enumerate(leaks.columns):
-        scatter = np.random.default_rng(0).uniform(-0.15, 0.15, len(leaks))
-        ax.plot(leaks[name], row + scatter, "o", color=_ALL, alpha=0.6)
-        mean = leaks[name].mean()
-        ax.plot([mean, mean], [row - 0.3, row + 0.3], color="black", linewidth=2)
-        ax.annotate(f" {mean:.0%}", (mean, row - 0.3), va="center")
-    ax.set_yticks(range(leaks.shape[1]), leaks.columns)
-    ax.set(xlim=(-0.04, 1.04), ylim=(leaks.shape[1] - 0.5, -0.5))
-    ax.set_xlabel("share of test images with a sibling in training")
-    ax.set_title(f"a point a split; line: mean; n = {len(leaks)} seeds")
-    return ax
 
 
 def plot_modalities(
@@ -207,28 +165,6 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
     ax.set(xlabel=x_label, ylabel=y_label, title=f"dotted: limits; n = {len(table)} images")
     if len(table):
         ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return ax
-
-
-def plot_shares(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw what part of the whole set each modality is, a bar a quantity; return the axes.
-
-    Parameters
-    ----------
-    shares : DataFrame
-        A row a modality, a column a quantity, shares of 0 to 1.
-    """
-    ax = plt.subplots(figsize=(6.5, 2.8))[1] if ax is None else ax
-    left = np.zeros(shares.shape[1])
-    for modality, row in shares.iterrows():
-        bar = {"color": MODALITY_COLOURS[modality], "label": display_name(modality)}
-        drawn = ax.barh(shares.columns, row, left=left, **bar)
-        texts = [f"{share:.0%}" if share >= 0.05 else "" for share in row]
-        ax.bar_label(drawn, texts, label_type="center", color="white")
-        left = left + row.to_numpy()
-    ax.invert_yaxis()
-    ax.set(xlim=(0, 1), xlabel="share of the whole set")
-    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
 
 
