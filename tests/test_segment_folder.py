@@ -161,7 +161,7 @@ def test_a_damaged_file_is_reported_and_the_rest_goes_on(images, tmp_path):
     failed = summary[summary["status"] == "failed"]
     assert set(failed.index) == {"cut.png", "stack.tif", "range.tif"}
     assert "damaged" in failed["warning"]["cut.png"]
-    assert "3 pages" in failed["warning"]["stack.tif"]
+    assert "3 planes" in failed["warning"]["stack.tif"]
     assert "from 0 to 399" in failed["warning"]["range.tif"]
     assert (summary["status"] == "done").sum() == 3
     assert not list((tmp_path / "out").glob("cut*"))

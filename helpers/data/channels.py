@@ -8,6 +8,8 @@ from skimage.color import rgb2hed
 
 NUCLEAR = re.compile(r"dapi|hoechst|h33342|draq|syto|nucle|propidium|to-?pro|h2b", re.IGNORECASE)
 """Names of stains, or of channels, that show nuclei."""
+GIVE = ": give "
+"""Stands between what a file holds and the parameter that says which of it is meant."""
 CHANNELS = {
     "red": (0,),
     "green": (1,),
@@ -18,14 +20,6 @@ CHANNELS = {
     "gray": (0, 1, 2),
 }
 """Colours that a channel of an RGB image can be asked by: the lowest of these channels."""
-
-
-class SeveralImagesError(ValueError):
-    """A file holds several images, and it is not said which is meant; `found` says which."""
-
-    def __init__(self, found: str, remedy: str):
-        super().__init__(f"{found}: {remedy}")
-        self.found = found
 
 
 def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
@@ -90,9 +84,9 @@ def choose_channel(channel, names: list[str]) -> tuple[list[int], str]:
         index = lower.index(channel.lower())
         return [index], f"channel {index + 1} of {n} ({names[index]})"
     or_rgb = ', or "rgb" if they are red, green and blue' if n == 3 else ""
-    raise SeveralImagesError(
-        f"{n} channels ({shown})",
-        f"give `channel` (={channel!r}), the number or name of the one with the nuclei{or_rgb}",
+    raise ValueError(
+        f"{n} channels ({shown}){GIVE}`channel` (={channel!r}), the number or name of the one with "
+        f"the nuclei{or_rgb}"
     )
 
 

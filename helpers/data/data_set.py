@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache, write_content
-from helpers.data.channels import SeveralImagesError
+from helpers.data.channels import GIVE
 from helpers.data.layout import Entry, find_entries
 from helpers.data.problems import GRAVE, DataFaultError, Fault, refuse_faults, tabulate_faults
 from helpers.data.reading import ImageFile, read_any_image
@@ -197,8 +197,8 @@ def read_entry(source: Source, masks: str, entry: Entry) -> Reading:
         if file.pixels.dtype.kind == "f":
             raise ValueError(f"pixels are {file.pixels.dtype}; convert them to 8 or 16 bit")
     except Exception as reason:  # decoders raise many types for a damaged file
-        if isinstance(reason, SeveralImagesError):
-            reason = f"{reason.found}; save the one with the nuclei as a file of its own"
+        found, give, _ = str(reason).partition(GIVE)
+        reason = f"{found}; save the one with the nuclei as a file of its own" if give else reason
         fault = Fault("unreadable image", entry.id, 1, f"{entry.images[0]}: {reason}")
         return Reading({"id": entry.id}, None, None, [fault])
     truth = read_truth(source, entry, file.pixels.shape[:2], masks) if entry.masks else None

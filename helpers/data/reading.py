@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
 
-from helpers.data.channels import SeveralImagesError, select_channel, to_number
+from helpers.data.channels import select_channel, to_number
 from helpers.data.tiff import Stored, read_tiff
 from helpers.settings import Settings
 
@@ -146,7 +146,7 @@ def decode(
     except MemoryError:
         raise
     except Exception as reason:  # decoders raise many types for a damaged file
-        if type(reason) in (ValueError, SeveralImagesError):
+        if type(reason) is ValueError:
             raise
         what = str(reason).partition(" <")[0].strip() or type(reason).__name__
         raise ValueError(f"the file is damaged ({what}); save or copy it again") from reason

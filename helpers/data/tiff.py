@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 
-from helpers.data.channels import SeveralImagesError, choose_channel, is_number
+from helpers.data.channels import GIVE, choose_channel, is_number
 from helpers.data.tiff_notes import find_pixel_size, name_channels
 
 tifffile.logger().setLevel("CRITICAL")  # what is wrong is said by an error, once
@@ -77,9 +77,9 @@ def _choose_series(tiff, plane) -> tuple[tifffile.TiffPageSeries, int | str | No
         return full[large[0]], plane, note
     shown = ", ".join("{} x {}".format(*sides[i]) for i in large[:4])
     if not is_number(plane) or not 1 <= plane <= len(large):
-        raise SeveralImagesError(
-            f"{len(large)} images in one file ({shown})",
-            f"give `plane` (={plane!r}), a number from 1 to {len(large)}",
+        raise ValueError(
+            f"{len(large)} images in one file ({shown}){GIVE}`plane` (={plane!r}), a number from 1 "
+            f"to {len(large)}"
         )
     return full[large[plane - 1]], None, f"image {plane} of {len(large)}"
 
@@ -222,7 +222,7 @@ def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
     height, width = _shape_of(series)
     sizes = zip(series.axes, series.shape, strict=True)
     sides = " x ".join(f"{axis} {n}" for axis, n in sizes if axis not in "YXSC")
-    raise SeveralImagesError(
-        f"{n_planes} planes of {height} x {width} pixels in one file ({sides})",
-        f'give `plane` (={plane!r}), a number from 1 to {n_planes}, or "max" for their maximum',
+    raise ValueError(
+        f"{n_planes} planes of {height} x {width} pixels in one file ({sides}){GIVE}`plane` "
+        f'(={plane!r}), a number from 1 to {n_planes}, or "max" for their maximum'
     )
