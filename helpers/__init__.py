@@ -5,7 +5,11 @@ Three names are the way in: `load_network` gives a trained network, which segmen
 the package stays cheap: Keras loads when a network is built or loaded.
 """
 
-from helpers.settings import load_settings
+from helpers.startup import prepare
+
+prepare()
+
+from helpers.settings import load_settings  # noqa: E402   after what must be set first
 
 __version__ = "0.1.0"
 __all__ = ["build_unet", "load_network", "load_settings"]

@@ -107,7 +107,7 @@ def _explain_unknown(name: str, known: list[str]) -> str:
     same = [each for each in known if each.rsplit(".", 1)[-1] == last]
     close = f"did you mean {same[0]!r}? " if same else nearest(name, known)
     return (
-        f"overrides: a settings file has nothing named {name!r}; {close}"
+        f"a settings file has nothing named {name!r}; {close}"
         "names are those of the file, such as 'training.learning_rate', 'augmentation.flips', "
         f"'postprocessing.threshold', 'target', {', '.join(map(repr, SHAPE))}"
     )
@@ -117,9 +117,7 @@ def _reshape(structure: dict[str, Any], shape: dict[str, Any]) -> None:
     """Change every block of the network; `blocks` and `filters` build all of them again."""
     for name in ("blocks", "filters", "size"):
         if name in shape and (type(shape[name]) is not int or shape[name] < 1):
-            raise OverrideError(
-                f"overrides: {name} (={shape[name]!r}) must be a whole number from 1"
-            )
+            raise OverrideError(f"{name} (={shape[name]!r}) must be a whole number from 1")
     for name in ("activation", "normalisation"):
         for part in PARTS if name in shape else ():
             structure[part]["general_conv_params"][name] = shape[name]

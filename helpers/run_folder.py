@@ -1,78 +1,134 @@
-"""A run's folder under `results/`: what one notebook writes and the next one reads."""
+"""A run's folder: what one notebook writes and the next one reads."""
 
 import json
+import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs"
+"""Where runs go; git leaves it alone."""
+RESULTS = ROOT / "results"
+"""Where the published runs lie."""
+
+REFERENCE = "reference"
+"""The run whose network comes with the repository, and is asked where no other is named."""
+PUBLISHED = (
+    "cross_validation", "default", "inversion", "original", REFERENCE, "reference_seed_2",
+    "reference_seed_3", "targets",
+)  # fmt: skip
+"""The runs that the repository keeps: read by anybody, written to only on request."""
+
+MADE_BY = {
+    "faults.csv": "01_data_exploration",
+    "split.csv": "01_data_exploration",
+    "split.json": "01_data_exploration",
+    "modalities.csv": "02_histology_and_fluorescence",
+    "audit.csv": "02_histology_and_fluorescence",
+    "out_of_distribution.json": "02_histology_and_fluorescence",
+    "network.csv": "03_the_unet",
+    "settings.json": "04_training",
+    "network.keras": "04_training",
+    "history.csv": "04_training",
+    "training.json": "04_training",
+    "tuning.csv": "04_training",
+    "metrics.csv": "05_masks",
+    "metrics.json": "05_masks",
+    "invariance.csv": "05_masks",
+    "targets.csv": "07_touching_nuclei",
+    "nuclei_scores.csv": "08_nuclei",
+}
+"""Which notebook makes which file."""
+OTHER_FILES = (
+    "checkpoint.keras", "curves.png", "series.json", "masks", "overlays", "notebooks", "own_images",
+    "experiment", "targets",
+)  # fmt: skip
+"""What else a run's folder may hold."""
+
+TEXT_COLUMNS = ("id", "image", "file", "modality", "split")
+"""Columns of tables whose entries stay text, even "NA", "001" or "1e5"."""
+
+
+class PublishedRunError(ValueError):
+    """Something was about to be written into a run that the repository keeps."""
 
 
 def resolve(path: str | Path) -> Path:
-    """Return `path` as an absolute path; a relative one starts at the repository's root.
+    """Return `path` as an absolute path.
 
-    Notebooks run in their own folder under nbval and in the caller's under papermill, so the
-    working directory decides nothing.
+    A relative one starts where the caller is if it exists there, and else at the repository's root.
 
     Examples
     --------
     >>> resolve("settings/quick.json") == ROOT / "settings" / "quick.json"
     True
     """
-    return ROOT / Path(path).expanduser()
+    path = Path(path).expanduser()
+    here = Path.cwd() / path
+    return here if here.exists() else ROOT / path
 
 
-MADE_BY = {
-    "faults.csv": "01 · Data exploration",
-    "split.csv": "01 · Data exploration",
-    "split.json": "01 · Data exploration",
-    "modalities.csv": "02 · Histology and fluorescence",
-    "audit.csv": "02 · Histology and fluorescence",
-    "out_of_distribution.json": "02 · Histology and fluorescence",
-    "network.csv": "03 · The U-Net from its settings",
-    "settings.json": "04 · Training",
-    "network.keras": "04 · Training",
-    "history.csv": "04 · Training",
-    "tuning.csv": "04 · Training",
-    "metrics.csv": "05 · Evaluation",
-    "metrics.json": "05 · Evaluation",
-    "invariance.csv": "05 · Evaluation",
-    "nuclei_scores.csv": "05 · Evaluation",
-    "targets.csv": "07 · How do touching nuclei come apart?",
-}
-"""Which notebook makes which file."""
+def shorten(path: Path) -> str:
+    """Return `path` as text, from the repository's root on if it lies in there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
-REFERENCE = "reference"
-"""The run whose network comes with the repository, and is asked where no other is named."""
+
+def write_whole(file: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Write `file` whole or not at all: `write` gets a temporary path, of its suffix, to fill.
+
+    An interruption leaves the file as it was. Two processes do not disturb each other.
+    """
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".part-{os.getpid()}-{threading.get_ident()}{file.suffix}")
+    try:
+        write(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return file
 
 
 class RunFolder:
-    """The folder `results/<run>`, made when first written to.
+    """The folder of a run, made when first written to.
 
     Parameters
     ----------
-    run : str
-        A name of letters, digits, dots, dashes and underscores, or an absolute path.
+    run : str or Path
+        A name of letters, digits, dots, dashes and underscores: one of `PUBLISHED` lies in
+        `results/`, any other in `runs/`. Or an absolute path.
+    replace_published : bool
+        Whether a run that the repository keeps may be written to.
 
     Raises
     ------
     ValueError
-        If the name could lead out of `results/`.
+        If the name could lead to another folder.
     """
 
-    def __init__(self, run: str | Path):
+    def __init__(self, run: str | Path, *, replace_published: bool = False):
+        if not isinstance(run, str | Path):
+            raise ValueError(f"run (={run!r}) must be text")
         is_absolute = Path(run).is_absolute()
         if not is_absolute and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", str(run)):
             raise ValueError(
                 f"run {str(run)!r} must be a name of letters, digits, '.', '-' and '_' such as "
                 "'my-first-run', or an absolute path"
             )
-        self.path = resolve(Path("results") / run)
+        self.path = Path(run) if is_absolute else _find(str(run))
+        self.replace_published = replace_published
 
     def __str__(self) -> str:
-        inside = self.path.is_relative_to(ROOT)
-        return str(self.path.relative_to(ROOT) if inside else self.path)
+        return shorten(self.path)
+
+    @property
+    def name(self) -> str:
+        """What to say for this run on a command line."""
+        return self.path.name if self.path.parent in (RUNS, RESULTS) else str(self.path)
 
     def file(self, name: str) -> Path:
         """Return where the file `name` of this run is or will be."""
@@ -86,28 +142,31 @@ class RunFolder:
         return file
 
     def _say_remedy(self, name: str) -> str:
-        if name == "network.keras" and self.path == resolve(Path("results") / REFERENCE):
+        if name == "network.keras" and self.path == RESULTS / REFERENCE:
             return (
                 f"it comes with the repository: get it back with `git checkout {self}/{name}`, or "
                 "name a run that you have trained"
             )
         maker = MADE_BY.get(name)
-        return f"execute notebook {maker!r} with the same run first" if maker else "make it first"
+        if maker is None:
+            return "make it first"
+        number = maker.partition("_")[0]
+        command = f"nuclei run --only {number} --run {self.name}"
+        return f"execute notebook {maker} with the same run first (`{command}`)"
+
+    def refuse_published(self) -> None:
+        """Raise PublishedRunError if the repository keeps this run and replacing was not asked."""
+        kept = self.path.parent == RESULTS and self.path.name in PUBLISHED
+        if kept and not self.replace_published:
+            raise PublishedRunError(
+                f"{self} belongs to the repository and is not written to; give another `run`, such "
+                f"as 'my_{self.path.name}', or confirm with `replace_published`"
+            )
 
     def write(self, name: str, write: Callable[[Path], Any]) -> Path:
-        """Write the file `name` whole or not at all: `write` gets a temporary path to fill.
-
-        An interruption leaves the file as it was.
-        """
-        file = self.file(name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".part-{file.name}")
-        try:
-            write(part)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
-        return file
+        """Write the file `name` whole or not at all; see `write_whole`."""
+        self.refuse_published()
+        return write_whole(self.file(name), write)
 
     def write_json(self, name: str, values: Any) -> Path:
         """Write `values` as JSON, whole or not at all."""
@@ -123,12 +182,65 @@ class RunFolder:
         return self.write(name, lambda part: table.to_csv(part, index=False))
 
     def read_csv(self, name: str, **options):
-        """Return a CSV file that this run must have, as a DataFrame; options go to pandas."""
+        """Return a CSV file that this run must have, as a DataFrame; `TEXT_COLUMNS` stay text.
+
+        `options` go to pandas.
+        """
         import pandas as pd
 
-        return pd.read_csv(self.require(name), **options)
+        file = self.require(name)
+        columns = pd.read_csv(file, nrows=0).columns
+        text = {column: str for column in TEXT_COLUMNS if column in columns}
+        missing = {column: ["", "nan", "NaN"] for column in columns if column not in text}
+        dtype = options.pop("dtype", {}) | text
+        return pd.read_csv(file, dtype=dtype, keep_default_na=False, na_values=missing, **options)
+
+    @contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Keep other processes from doing the same in this folder at the same time.
+
+        Raises
+        ------
+        BlockingIOError
+            If another process is at it; the system forgets the lock of one that dies.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.file(f".{purpose}.lock")
+        with file.open("w") as handle:
+            if not _lock(handle):
+                raise BlockingIOError(
+                    f"{self}: another process is {purpose} in this folder; wait for it, or give "
+                    "another `run`"
+                )
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows removes no open file
+                    file.unlink()
 
 
-def shorten(path: Path) -> str:
-    """Return `path` as text, from the repository's root on if it lies in there."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+def _find(name: str) -> Path:
+    """Return the folder of a run's name; one of an earlier version may lie in results/."""
+    earlier = (RESULTS / name).is_dir() and not (RUNS / name).is_dir()
+    return RESULTS / name if name in PUBLISHED or earlier else RUNS / name
+
+
+def _lock(handle) -> bool:
+    """Return whether the lock on an open file was free and is now ours."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

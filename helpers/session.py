@@ -1,14 +1,17 @@
 """What every notebook starts with: the settings, the run's folder, the data and their split."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.fields import find_groups, match_pixels
+from helpers.analysis.fields import find_groups, match_pixels, name_pixels
 from helpers.analysis.modality import find_modalities
 from helpers.data.data_set import DataSet, read_data_set
+from helpers.data.problems import DataFaultError
+from helpers.parameters import check_page
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 
@@ -21,14 +24,20 @@ class Session(NamedTuple):
 
     settings: Settings
     run: RunFolder
-    data_set_location: str
+    location: str
 
-    def read_data(self, *, faults: str = "refuse") -> DataSet:
+    def read_data(self, *, faults: str | None = None) -> DataSet:
         """Return the data set; `faults` says what happens to images that are not sound.
 
-        See `helpers.data.data_set.read_data_set`.
+        "refuse" or "skip", see `helpers.data.data_set.read_data_set`; None does as notebook 01 has
+        done, which has reported them. Where they are refused, `faults.csv` lists them.
         """
-        return read_data_set(self.data_set_location, faults=faults)
+        faults = faults or ("skip" if self.run.file("split.csv").exists() else "refuse")
+        try:
+            return read_data_set(self.location, faults=faults)
+        except DataFaultError as error:
+            self.run.write_csv("faults.csv", error.faults)
+            raise
 
     def read_split(self, data: DataSet) -> dict[str, DataSet]:
         """Return the labelled images of `data` by side, as the run's `split.csv` says.
@@ -43,14 +52,21 @@ class Session(NamedTuple):
             If the split was made for other images.
         """
         labelled = data.labelled
-        split = self.run.read_csv("split.csv", dtype={"id": str}).set_index("id")["split"]
-        unknown = set(labelled.ids) ^ set(split.index)
+        table = self.run.read_csv("split.csv").set_index("id")
+        unknown = set(labelled.ids) ^ set(table.index)
         if unknown:
             raise ValueError(
                 f"{self.run}/split.csv was made for other images ({len(unknown)} ids differ, e.g. "
-                f"{min(unknown)!r}); give another run, or execute notebook 01 again"
+                f"{min(unknown)!r}); give another `run`, or execute notebook 01 again"
             )
-        sides = split.loc[labelled.ids].to_numpy()
+        table = table.loc[labelled.ids]
+        differing = _name_differing(table.reset_index(), describe_content(labelled))
+        if differing:
+            raise ValueError(
+                f"{self.run}/split.csv was made for other images ({differing}); give another "
+                "`run`, or execute notebook 01 again"
+            )
+        sides = table["split"].to_numpy()
         return {side: labelled.select(sides == side) for side in SIDES}
 
     def read_test_set(
@@ -75,7 +91,7 @@ class Session(NamedTuple):
             If the split was made for other images, or an image at `location` was trained on.
         """
         sides = self.read_split(data)
-        known = self.run.read_csv("split.csv", dtype={"id": str})
+        known = self.run.read_csv("split.csv")
         if location is None:
             return sides["test"], known[known["split"] == "test"]
         test, labelled = read_data_set(location).labelled, data.labelled
@@ -108,22 +124,57 @@ def start_session(
     Parameters
     ----------
     settings : str
-        A settings file; a relative path starts at the repository's root.
+        A settings file. Relative paths start where the caller is if they exist there, and else at
+        the repository's root.
     data : str, optional
         Overrides the settings file's: a folder, a zip, or "sample" for the embedded sample.
     run : str
-        The folder under `results/`.
+        A run's name, see `helpers.run_folder.RunFolder`.
     seed : int, optional
         Overrides the settings file's.
     overrides : mapping, optional
         Other values of the settings file, by dotted names: `{"training.learning_rate": 0.01}`; see
         `helpers.settings.Settings.with_overrides`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown to the page, has another type, or cannot be used.
     """
     from helpers.figures.common import set_style
 
+    if data is not None and not isinstance(data, str | Path):
+        raise ValueError(
+            f"`data` is a {type(data).__name__}, not the name of a data set; run the cell that "
+            "declares the parameters again"
+        )
+    page = check_page()
+    folder = RunFolder(run, replace_published=page.get("replace_published", False))
+    if page:
+        folder.refuse_published()
     set_style()
     loaded = load_settings(settings).with_training(seed=seed).with_overrides(overrides or {})
-    return Session(loaded, RunFolder(run), data or loaded.data_set_location)
+    return Session(loaded, folder, str(data or loaded.data_set_location))
+
+
+def describe_content(data: DataSet) -> pd.DataFrame:
+    """Return what stands for the pixels and the label image of every image of a labelled set."""
+    return pd.DataFrame(
+        {
+            "pixels": [name_pixels([image]) for image in data.images],
+            "truth": [name_pixels([labels]) for labels in data.labels],
+        }
+    )
+
+
+def _name_differing(kept: pd.DataFrame, now: pd.DataFrame) -> str:
+    """Return which of pixels and label images are others than a split noted; "" for none."""
+    for column, name in (("pixels", "images"), ("truth", "label images")):
+        if column in kept:
+            others = kept.loc[kept[column].to_numpy() != now[column].to_numpy(), "id"]
+            if len(others):
+                return f"{len(others)} of {len(kept)} {name} differ, e.g. {others.iloc[0]!r}"
+    return ""
 
 
 def settle_split(
@@ -133,6 +184,7 @@ def settle_split(
     test_ids: Sequence[str] = (),
     left_out: Sequence[str] = (),
     test_pixels: str = "",
+    data: DataSet | None = None,
 ) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
@@ -156,6 +208,9 @@ def settle_split(
     test_pixels : str
         Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); another is
         another split. A split that was made before this was noted goes by the ids.
+    data : DataSet, optional
+        The labelled images of `drawn`: their pixels and label images are noted with the split, and
+        others under the same names are another data set.
 
     Raises
     ------
@@ -167,17 +222,21 @@ def settle_split(
     kept_back = {"test_modalities": test_modalities, "test_ids": test_ids, "left_out": left_out}
     asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
     asked |= {"test_pixels": test_pixels} if test_pixels else {}
+    drawn = drawn if data is None else pd.concat([drawn, describe_content(data)], axis=1)
+    differing = "other settings, other images, or others kept back"
     if run.file("split.csv").exists() and run.file("split.json").exists():
-        kept = run.read_csv("split.csv", dtype={"id": str})
+        kept = run.read_csv("split.csv")
         before = run.read_json("split.json")
         if "test_ids" in before and test_pixels:
             before.setdefault("test_pixels", test_pixels)
         if before == asked and list(kept["id"]) == list(drawn["id"]):
-            return kept
+            differing = "" if data is None else _name_differing(kept, drawn)
+            if not differing:
+                return kept
     if run.file("checkpoint.keras").exists():
         raise ValueError(
-            f"{run}/checkpoint.keras was trained on another split; give another `run`, or the "
-            "settings, seed and data that this one began with, or delete its folder to begin anew"
+            f"{run} holds a network that was trained on another split: {differing}; give another "
+            f"`run`, or what this one began with, or delete {run} to begin again"
         )
     run.write_json("split.json", asked)
     run.write_csv("split.csv", drawn)

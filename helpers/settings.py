@@ -4,13 +4,12 @@ The format is the JSON of the original program, loaded verbatim. Keys that it di
 optional, each with a default under which an original file keeps its meaning.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from helpers.architecture import (
     ConvParams,
@@ -21,24 +20,42 @@ from helpers.architecture import (
     nearest,
 )
 from helpers.overrides import OverrideError, apply_overrides, list_names
-from helpers.run_folder import resolve
+from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_whole
 
-CALLBACKS = {
-    "CSVLogger": ("filename", "separator", "append"),
-    "EarlyStopping": (
-        "monitor", "min_delta", "patience", "verbose", "mode", "baseline",
-        "restore_best_weights", "start_from_epoch",
-    ),
-    "ModelCheckpoint": (
-        "filepath", "monitor", "verbose", "save_best_only", "save_weights_only", "mode",
-        "save_freq", "initial_value_threshold",
-    ),
-    "ReduceLROnPlateau": (
-        "monitor", "factor", "patience", "verbose", "mode", "min_delta", "cooldown", "min_lr",
-    ),
-    "TerminateOnNaN": ("raise_error",),
-}  # fmt: skip
-"""Keras callbacks that a settings file may name, with their arguments.
+Count = Annotated[int, Field(ge=0)]
+Real = float | int
+MONITOR = {"monitor": str, "min_delta": Real, "mode": Literal["auto", "min", "max"], "verbose": int}
+CALLBACKS: dict[str, dict[str, Any]] = {
+    "CSVLogger": {
+        "filename": str,
+        "separator": Annotated[str, Field(min_length=1, max_length=1)],
+        "append": bool,
+    },
+    "EarlyStopping": MONITOR
+    | {
+        "patience": Count,
+        "baseline": Real | None,
+        "restore_best_weights": bool,
+        "start_from_epoch": Count,
+    },
+    "ModelCheckpoint": {name: MONITOR[name] for name in ("monitor", "mode", "verbose")}
+    | {
+        "filepath": str,
+        "save_best_only": bool,
+        "save_weights_only": bool,
+        "save_freq": Literal["epoch"] | Annotated[int, Field(ge=1)],
+        "initial_value_threshold": Real | None,
+    },
+    "ReduceLROnPlateau": MONITOR
+    | {
+        "patience": Count,
+        "factor": Annotated[Real, Field(gt=0, lt=1)],
+        "cooldown": Count,
+        "min_lr": Annotated[Real, Field(ge=0)],
+    },
+    "TerminateOnNaN": {"raise_error": bool},
+}
+"""Keras callbacks that a settings file may name, with the types of their arguments.
 
 Callbacks that run code or talk to other machines (LambdaCallback, RemoteMonitor, ...) are left
 out, so that a stranger's settings file is data and nothing else.
@@ -170,15 +187,30 @@ def _check_argument(callback: str, argument: str, value: Scalar) -> None:
     if argument not in known:
         raise ValueError(
             f"{callback} has no argument {argument!r}; {nearest(argument, list(known))}"
-            f"it takes: {', '.join(known) or 'none'}"
+            f"it takes: {', '.join(known)}"
         )
+    try:
+        TypeAdapter(known[argument]).validate_python(value, strict=True)
+    except ValidationError as error:
+        reasons = dict.fromkeys(item["msg"].lower() for item in error.errors())
+        raise ValueError(f"{callback}.{argument} (={value!r}): {' or '.join(reasons)}") from None
     if argument in ("filename", "filepath"):
-        path = Path(str(value))
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(
-                f"{callback}.{argument} (={value!r}) must stay inside the run's folder; "
-                "give a plain file name such as 'log.csv'"
-            )
+        _check_file(f"{callback}.{argument}", Path(value))
+
+
+def _check_file(argument: str, path: Path) -> None:
+    """Refuse a callback's file that lies elsewhere, or that a run has for something else."""
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(
+            f"{argument} (={str(path)!r}) must stay inside the run's folder; "
+            "give a plain file name such as 'log.csv'"
+        )
+    taken = [name.lower() for name in (*MADE_BY, *OTHER_FILES)]
+    if path.parts and path.parts[0].lower() in taken:
+        raise ValueError(
+            f"{argument} (={str(path)!r}) is a name that a run needs for itself; give another, "
+            "such as 'log.csv' or 'best.keras'"
+        )
 
 
 class Preprocessing(Strict):
@@ -239,31 +271,20 @@ class Settings(Strict):
         return self.training_configuration.training_parameters
 
     def with_training(self, **changes: Any) -> "Settings":
-        """Return the same settings with other training parameters; None leaves one as it is.
-
-        Raises
-        ------
-        SettingsError
-            If a name is unknown or a value is not allowed.
-        """
-        values = self.model_dump(mode="json", by_alias=True)
-        parameters = values["training_configuration"]["training_parameters"]
-        parameters.update({name: value for name, value in changes.items() if value is not None})
-        return parse_settings(json.dumps(values), source="changed settings")
+        """Return the same settings with other training parameters; None leaves one as it is."""
+        given = {f"training.{name}": each for name, each in changes.items() if each is not None}
+        return self.with_overrides(given, source="changed settings")
 
     def with_postprocessing(self, **changes: Any) -> "Settings":
-        """Return the same settings with other postprocessing.
+        """Return the same settings with other postprocessing."""
+        given = {f"postprocessing.{name}": value for name, value in changes.items()}
+        return self.with_overrides(given, source="changed settings")
 
-        Raises
-        ------
-        SettingsError
-            If a name is unknown or a value is not allowed.
-        """
-        values = self.model_dump(mode="json", by_alias=True)
-        values["postprocessing"].update(changes)
-        return parse_settings(json.dumps(values), source="changed settings")
+    def without_callbacks(self) -> "Settings":
+        """Return the same settings with no callback: nothing ends or slows a training early."""
+        return self.with_overrides({"callbacks": {}})
 
-    def with_overrides(self, overrides: Mapping[str, Any]) -> "Settings":
+    def with_overrides(self, overrides: Mapping[str, Any], source: str = "overrides") -> "Settings":
         """Return the same settings with other values, by their dotted names in the file.
 
         Short names: `training.*`, `augmentation.*`, `preprocessing.*`, `postprocessing.*`,
@@ -286,14 +307,8 @@ class Settings(Strict):
         try:
             changed = apply_overrides(values, overrides, list_names(Settings))
         except OverrideError as error:
-            raise SettingsError(str(error)) from None
-        return parse_settings(json.dumps(changed), source="overrides")
-
-    def without_callbacks(self) -> "Settings":
-        """Return the same settings with no callback: nothing ends or slows a training early."""
-        values = self.model_dump(mode="json", by_alias=True)
-        values["training_configuration"]["call_backs_conf"] = {}
-        return parse_settings(json.dumps(values), source="changed settings")
+            raise SettingsError(f"{source}: {error}") from None
+        return _validate(changed, source)
 
 
 def load_settings(path: str | Path) -> Settings:
@@ -310,24 +325,41 @@ def load_settings(path: str | Path) -> Settings:
         If there is no such file; the message lists the settings that come with the series.
     SettingsError
         If the file is no JSON, or holds anything that cannot be built or trained.
+
+    Notes
+    -----
+    A file with the key "based_on", the name of another file beside it, holds only what differs, as
+    `Settings.with_overrides` takes it.
     """
     file = resolve(path)
     if not file.is_file():
-        shipped = sorted(f"settings/{p.name}" for p in resolve("settings").glob("[!_]*.json"))
+        shipped = sorted(f"settings/{p.name}" for p in (ROOT / "settings").glob("[!_]*.json"))
         shipped = [name for name in shipped if not name.endswith(".schema.json")]
         raise FileNotFoundError(f"no settings file {path!s}; there are {', '.join(shipped)}")
-    return parse_settings(file.read_text(encoding="utf-8"), source=str(path))
+    values = _read_json(file.read_text(encoding="utf-8"), str(path))
+    if not isinstance(values, dict) or "based_on" not in values:
+        return _validate(values, str(path))
+    base = file.parent / str(values.pop("based_on"))
+    return load_settings(base).with_overrides(values, source=str(path))
 
 
 def parse_settings(text: str, source: str = "settings") -> Settings:
     """Return the checked settings in a JSON `text`; `source` names it in errors."""
+    return _validate(_read_json(text, source), source)
+
+
+def _read_json(text: str, source: str) -> Any:
     try:
-        values = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
-        return Settings.model_validate_json(json.dumps(values))
+        return json.loads(text, object_pairs_hook=_refuse_repeated_keys)
     except json.JSONDecodeError as error:
         raise SettingsError(
             f"{source}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+
+
+def _validate(values: Any, source: str) -> Settings:
+    try:
+        return Settings.model_validate_json(json.dumps(values))
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
         raise SettingsError("\n".join(f"{source}: {line}" for line in lines)) from None
@@ -379,18 +411,14 @@ def write_settings(settings: Settings, path: str | Path) -> Path:
     return _write_json(values, path)
 
 
-def write_schema(path: str | Path = "settings/settings.schema.json") -> Path:
+def write_schema(path: str | Path = ROOT / "settings" / "settings.schema.json") -> Path:
     """Write the format's JSON schema, which editors use to complete and check settings files."""
     return _write_json(Settings.model_json_schema(by_alias=True), path)
 
 
 def _write_json(values: dict[str, Any], path: str | Path) -> Path:
-    file = resolve(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    part.replace(file)
-    return file
+    text = json.dumps(values, indent=2) + "\n"
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def generate_settings(
@@ -441,25 +469,3 @@ def generate_settings(
         },
     }  # fmt: skip
     return parse_settings(json.dumps(values), source=f"generated settings ({n_blocks} blocks)")
-
-
-def main() -> None:
-    """Write a settings file for a chosen number of blocks: `python -m helpers.settings --help`."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.settings", description=main.__doc__)
-    parser.add_argument("output", help="the file to write, e.g. settings/mine.json")
-    parser.add_argument("--blocks", type=int, default=5, help="encoder blocks, 1 to 7")
-    parser.add_argument("--filters", type=int, default=16, help="filters of the first block")
-    parser.add_argument("--dropout", type=float, help="one rate for all blocks, 0 to below 1")
-    parser.add_argument("--size", type=int, default=256, help="crop height and width in pixels")
-    given = parser.parse_args()
-    try:
-        settings = generate_settings(
-            given.blocks, base_filters=given.filters, dropout=given.dropout, input_size=given.size
-        )
-    except SettingsError as error:
-        parser.exit(1, f"{error}\n")
-    print(f"wrote {write_settings(settings, given.output)}")
-
-
-if __name__ == "__main__":
-    main()

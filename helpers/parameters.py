@@ -1,0 +1,268 @@
+"""The parameters of the pages: read from their first code cell, checked before any work."""
+
+import ast
+import json
+import math
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from helpers.analysis.modality import MODALITIES
+from helpers.architecture import nearest
+from helpers.run_folder import RunFolder, resolve
+from helpers.settings import SettingsError, load_settings
+from helpers.targets import TARGETS
+
+UNDECLARED = {"replace_published": "bool"}
+"""Parameters that every page takes without showing them."""
+
+TYPES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+class ParameterError(ValueError):
+    """A parameter that no page has, or a value that it cannot have."""
+
+
+# ------------------------------------------------------------------ names and types
+
+
+def read_declared(source: str) -> dict[str, str]:
+    """Return the parameters that a cell declares, with their types as text.
+
+    A cell with anything but imports and annotated assignments declares none.
+
+    Examples
+    --------
+    >>> read_declared("epochs: Optional[int] = None  # passes over the data")
+    {'epochs': 'Optional[int]'}
+    """
+    body = _parse(source)
+    if not all(isinstance(node, ast.Import | ast.ImportFrom | ast.AnnAssign) for node in body):
+        return {}
+    declared = [node for node in body if isinstance(node, ast.AnnAssign)]
+    return {ast.unparse(node.target): ast.unparse(node.annotation) for node in declared}
+
+
+def read_values(source: str) -> dict[str, Any]:
+    """Return the literal values that a cell assigns to names."""
+    values = {}
+    for node in _parse(source):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            try:
+                values[ast.unparse(target)] = _read_literal(node.value)
+            except ValueError:  # no literal: nothing to check
+                continue
+    return values
+
+
+def _parse(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError:  # a cell with a magic
+        return []
+
+
+def _read_literal(node: ast.expr) -> Any:
+    """Return the value of a literal; papermill writes float("nan") for no number."""
+    is_float = isinstance(node, ast.Call) and ast.unparse(node.func) == "float"
+    return float(ast.literal_eval(node.args[0])) if is_float else ast.literal_eval(node)
+
+
+def check_type(name: str, value: Any, declared: str) -> Any:
+    """Return `value` if it is of the `declared` type, such as "Optional[int]".
+
+    Raises
+    ------
+    ParameterError
+        If it is not; the message names the parameter, the value and what is allowed.
+    """
+    try:
+        TypeAdapter(eval(declared, vars(typing).copy())).validate_python(value, strict=True)
+        fits = not (isinstance(value, float) and not math.isfinite(value))
+    except ValidationError:
+        fits = False
+    if not fits:
+        kind = declared.removeprefix("Optional[").removesuffix("]")
+        allowed = TYPES.get(kind, f"a {kind}") + (" or none" if kind != declared else "")
+        hint = f" (papermill: -r {name} ..., not -p)" if kind == "str" else ""
+        raise ParameterError(f"`{name}` (={value!r}) must be {allowed}{hint}")
+    return value
+
+
+def read_text(name: str, text: str, declared: str) -> Any:
+    """Return the value that a `text` of the command line stands for, in the `declared` type.
+
+    Text stays text; "none" is None where that is allowed; lists and mappings are JSON.
+
+    Examples
+    --------
+    >>> read_text("run", "2026", "str"), read_text("epochs", "3", "Optional[int]")
+    ('2026', 3)
+    """
+    if declared.startswith("Optional[") and text.lower() in ("none", "null", ""):
+        return None
+    if declared in ("str", "Optional[str]"):
+        return text
+    if declared == "bool" and text.lower() in (*TRUE, *FALSE):
+        return text.lower() in TRUE
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    return check_type(name, value, declared)
+
+
+def explain_unknown(name: str, known: Iterable[str], write: Callable[[str], str] = str) -> str:
+    """Return what is wrong with a parameter `name`, and which was perhaps meant."""
+    known = sorted(known)
+    close = nearest(name, known)
+    if close:
+        return f"there is no {write(name)}; did you mean {write(close.split(chr(39))[1])}?"
+    return f"there is no {write(name)}; there are {', '.join(map(write, known))}"
+
+
+# ------------------------------------------------------------------ values
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Refuse what could be seen to fail before any work.
+
+    Raises
+    ------
+    ParameterError
+        If a value is out of range, or names a file, run, modality or target that is not there.
+    """
+    for name, check in CHECKS.items():
+        if values.get(name) not in (None, "") or (name == "run" and name in values):
+            try:
+                check(name, values[name])
+            except (FileNotFoundError, ValueError) as error:
+                raise ParameterError(f"`{name}`: {error}") from None
+    if values.get("overrides"):
+        settings = load_settings(values.get("settings") or "settings/quick.json")
+        try:
+            settings.with_overrides(values["overrides"])
+        except SettingsError as error:
+            raise ParameterError(f"`overrides`: {error}") from None
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ParameterError(f"{value} is too few; give 1 or more")
+
+
+def _positive(name: str, value: float) -> None:
+    if value <= 0:
+        raise ParameterError(f"{value} must be above 0")
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ParameterError(f"{value} must be above 0 and below 1")
+
+
+def _seed(name: str, value: int) -> None:
+    if not 0 <= value < 2**32:
+        raise ParameterError(f"{value} must be from 0 to {2**32 - 1}")
+
+
+def _data_set(name: str, value: str) -> None:
+    if value != "sample" and not resolve(value).exists():
+        raise ParameterError(
+            f"there is nothing at {value}; give a folder, a zip file or 'sample', or download a "
+            "data set with `nuclei data`"
+        )
+
+
+def _network(name: str, value: str) -> None:
+    RunFolder(value).require("network.keras")
+
+
+def _one_of(known: Callable[[], Iterable[str]]) -> Callable[[str, str], None]:
+    """Return a check that all names of a text are among those `known`."""
+
+    def check(name: str, value: str) -> None:
+        for each in split_names(value):
+            if each not in known():
+                raise ParameterError(explain_unknown(each, known(), repr))
+
+    return check
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "settings": lambda name, value: load_settings(value),
+    "run": lambda name, value: RunFolder(value),
+    "data": _data_set,
+    "test_set": _data_set,
+    "images": _data_set,
+    "start_from": _network,
+    "network": _network,
+    "seed": _seed,
+    "epochs": _at_least_one,
+    "steps": _at_least_one,
+    "seeds": _at_least_one,
+    "n_resamples": _at_least_one,
+    "threshold": _share,
+    "diameter_px": _positive,
+    "pixel_size_um": _positive,
+    "faults": _one_of(lambda: ("refuse", "skip")),
+    "targets": _one_of(lambda: TARGETS),
+    "test_modalities": _one_of(lambda: MODALITIES),
+}
+"""What a parameter's value must be, wherever it is declared."""
+
+
+# ------------------------------------------------------------------ inside a page
+
+
+def check_page() -> dict[str, Any]:
+    """Check the parameters of the page that runs, and return their values.
+
+    They come from the cells that the kernel has run: the one that declares parameters, and the
+    one that papermill injects after it. In a script, or where no cell declares any, there is
+    nothing to check.
+
+    Raises
+    ------
+    ParameterError
+        If papermill injected a name that the page does not declare, or a value has another type
+        or cannot be used.
+    """
+    declared, values, injected = _read_history(_executed_cells())
+    if not declared:
+        return {}
+    known = declared | UNDECLARED
+    for name in injected:
+        if name not in known:
+            raise ParameterError(explain_unknown(name, declared, "parameter `{}`".format))
+    for name, value in values.items():
+        check_type(name, value, known[name])
+    check_values(values)
+    return values
+
+
+def _executed_cells() -> list[str]:
+    """Return the source of the cells that this kernel has run."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return [] if shell is None else list(shell.user_ns.get("In", []))
+
+
+def _read_history(cells: list[str]) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+    """Return declared types, values in force, and the values that papermill injected."""
+    for place in range(len(cells) - 1, -1, -1):
+        declared = read_declared(cells[place])
+        if {"run", "settings", "network", "images"} & declared.keys():
+            later = [each for each in cells[place + 1 :] if each.startswith("# Parameters\n")]
+            injected = read_values(later[-1]) if later else {}
+            return declared, read_values(cells[place]) | injected, injected
+    return {}, {}, {}
