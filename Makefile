@@ -7,34 +7,19 @@ STAMP := $(VENV)/installed-from
 PYTHON ?= $(shell test -x $(PY) && echo $(PY) || echo python3)
 UV ?= uv
 
-# The kernel comes from .venv, whatever kernels the user has; TensorFlow's start-up log stays out
-# of the notebooks.
+# The kernel comes from .venv, whatever kernels the user has.
 unexport JUPYTER_PATH
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
-export TF_CPP_MIN_LOG_LEVEL ?= 3
-# Linux's C library gives freed memory back, and every training step asks for it again; kept, a
-# step is faster. Other systems ignore these. TensorFlow takes oneDNN's convolutions by itself only on
-# some processors; they are faster on others too. Both: benchmarks/environment.py.
-export MALLOC_MMAP_MAX_ ?= 0
-export MALLOC_TOP_PAD_ ?= 268435456
-export MALLOC_TRIM_THRESHOLD_ ?= 68719476736
-export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-# Parameters of `make run` and `make experiment`; only what stands on the command line is passed on.
-export DATA SETTINGS RUN SEED EPOCHS STEPS TEST_MODALITIES TEST_SET LEFT_OUT VARIANTS SEEDS \
-	IMAGES OUT PATTERN DIAMETER PIXEL_SIZE START_FROM TARGETS
-given = $(if $(filter command,$(origin $(1))),$(2) "$$$(1)")
-SERIES = $(if $(call given,SETTINGS),--settings "$$SETTINGS",--settings settings/quick.json) \
-	$(call given,RUN,--run) $(call given,DATA,--data) $(call given,SEED,--seed) \
-	$(call given,EPOCHS,--parameter epochs) $(call given,STEPS,--parameter steps)
-
-MAIN = 01,02,03,04,05
-EXPERIMENT = 01,06
-NUCLEI = 01,07
+# What stands on the command line becomes an option of the same name: DATA=mine is --data mine. A
+# variable of the environment is none.
+is_given = $(filter command,$(firstword $(origin $(1))))
+GIVEN = $(strip $(foreach v,$(filter-out PYTHON UV VENV,$(.VARIABLES)),$(if $(call is_given,$v),--$v="$$$v")))
+NUCLEI = $(PY) -m helpers.command
 
 .DEFAULT_GOAL := help
-.PHONY: help install start run experiment nuclei predict test lab data notebooks format lock clean
+.PHONY: help install start run predict experiment targets data lab test notebooks format lock clean
 
 help: ## list the targets
 	@echo "Targets (Python 3.11 to 3.13; name one with PYTHON=python3.12):"
@@ -62,30 +47,26 @@ install: ## make .venv from requirements.lock; nothing to do when it is up to da
 	  --no-build-isolation -e .; \
 	echo "$$key" > $(STAMP)
 
-# Its output stays out of the runs that are kept; RUN is whose network answers, as for `predict`.
-start: install ## run notebook 00: the trained network that comes along, on first images, also RUN=name
-	@$(PY) -m helpers.series --only 00 --run quick_start $(call given,RUN,--parameter network)
+start: install ## find nuclei on first images with the trained network (notebook 00)
+	@$(NUCLEI) start $(GIVEN)
 
-run: install ## run the notebooks: DATA=folder-or-zip SETTINGS=file RUN=name SEED=n EPOCHS=n STEPS=n TEST_MODALITIES=names TEST_SET=folder-or-zip LEFT_OUT=ids START_FROM=run
-	@$(PY) -m helpers.series --only $(MAIN) $(SERIES) \
-	  $(call given,TEST_MODALITIES,--parameter test_modalities) \
-	  $(call given,TEST_SET,--parameter test_set) $(call given,LEFT_OUT,--parameter left_out) \
-	  $(call given,START_FROM,--parameter start_from)
+run: install ## train and test: DATA=folder-or-zip RUN=name SETTINGS=file EPOCHS=n ...; all: nuclei run --help
+	@$(NUCLEI) run $(GIVEN)
 
-experiment: install ## run notebook 06, also with VARIANTS=names-or-all SEEDS=n: why masks come out inverted
-	@$(PY) -m helpers.series --only $(EXPERIMENT) $(SERIES) \
-	  $(call given,VARIANTS,--parameter variants) $(call given,SEEDS,--parameter seeds)
+predict: install ## find the nuclei of your own images: IMAGES=folder OUT=folder ...; all: nuclei predict --help
+	@$(NUCLEI) predict $(GIVEN)
 
-nuclei: install ## run notebook 07, also with TARGETS=names: how touching nuclei come apart
-	@$(PY) -m helpers.series --only $(NUCLEI) $(SERIES) $(call given,TARGETS,--parameter targets)
+experiment: install ## why masks come out inverted (notebook 06): VARIANTS=names-or-all SEEDS=n ...
+	@$(NUCLEI) experiment $(GIVEN)
 
-predict: install ## find every nucleus of your own images: IMAGES=folder OUT=folder, also RUN=name PATTERN=glob DIAMETER=px PIXEL_SIZE=um OVERWRITE=yes
-	@test -n "$$IMAGES" -a -n "$$OUT" || { \
-	  echo "make predict needs a folder of images and one for the results:" \
-	    "make predict IMAGES=folder OUT=folder" >&2; exit 2; }
-	@$(PY) -m helpers.segment.command "$$IMAGES" --output "$$OUT" $(call given,RUN,--run) \
-	  $(call given,PATTERN,--pattern) $(call given,DIAMETER,--diameter) \
-	  $(call given,PIXEL_SIZE,--pixel-size) $(if $(OVERWRITE),--overwrite)
+targets: install ## how touching nuclei are separated (notebook 07): TARGETS=names ...
+	@$(NUCLEI) targets $(GIVEN)
+
+data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 MB)
+	@$(NUCLEI) data $(GIVEN)
+
+lab: install ## open JupyterLab on notebooks/
+	@$(NUCLEI) lab
 
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
 # share a run folder, so they stay in one process, in their order, and without progress bars, whose
@@ -103,12 +84,6 @@ test: install ## lint, unit tests, doctests, a reduced series and the committed 
 	test -z "$$notebooks" || echo "make test: the committed notebooks failed" >&2; \
 	test -z "$$unit$$notebooks"
 
-lab: install ## open JupyterLab on notebooks/
-	@$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
-
-data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 MB)
-	@$(PY) -m helpers.data.download
-
 notebooks: install ## run the committed notebooks in place, at their defaults
 	@$(PY) tools/execute_notebooks.py
 
@@ -122,6 +97,6 @@ lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	  --no-strip-extras --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
-clean: ## remove .venv and caches; results/ and data/ stay
+clean: ## remove .venv and caches; runs/, results/ and data/ stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .nbval.log *.egg-info
 	find helpers tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
