@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FINE
         name, *rest = given
         if name not in commands:
-            raise UsageError(explain_unknown(name, commands, "command `{}`".format))
+            raise UsageError(explain_unknown(name, commands, "`nuclei {}`".format))
         return commands[name](name, rest)
     except (UsageError, ParameterError, OverrideError) as error:
         print(error, file=sys.stderr)
@@ -173,7 +173,9 @@ def _run_notebooks(name: str, arguments: Sequence[str]) -> int:
     numbers = options.only.split(",") if options.only else [path.name[:2] for path in notebooks]
     for number in numbers:
         if number.strip().zfill(2) not in there:
-            raise UsageError(f"--only: there is no notebook {number}; there are {sorted(there)}")
+            raise UsageError(
+                f"--only: there is no notebook {number}; there are {', '.join(sorted(there))}"
+            )
     print(f"run: {RunFolder(given['run'])}", flush=True)
     print(describe_run(run_series(given, numbers)))
     return FINE
@@ -248,11 +250,8 @@ def _settings(name: str, arguments: Sequence[str]) -> int:
         parser.add_argument("--override", action="append", default=[], metavar="NAME=VALUE")
 
     options, given = _read_options(name, arguments, SETTINGS, extend)
-    if options.based_on:
-        settings = load_settings(options.based_on)
-    else:
-        settings = generate_settings(5)
-    settings = settings.with_overrides(given | dict(map(read_override, options.override)))
+    begin = load_settings(options.based_on) if options.based_on else generate_settings(5)
+    settings = begin.with_overrides(given | dict(map(read_override, options.override)))
     print(f"wrote {write_settings(settings, Path(options.file).expanduser())}")
     return FINE
 

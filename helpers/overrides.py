@@ -1,5 +1,6 @@
 """Other values for a settings file, by dotted names: a variant needs no file of its own."""
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -103,9 +104,9 @@ def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[s
 
 
 def _explain_unknown(name: str, known: list[str]) -> str:
-    last = name.rsplit(".", 1)[-1]
-    same = [each for each in known if each.rsplit(".", 1)[-1] == last]
-    close = f"did you mean {same[0]!r}? " if same else nearest(name, known)
+    lasts = {each.rsplit(".", 1)[-1]: each for each in reversed(known)}
+    last = difflib.get_close_matches(name.rsplit(".", 1)[-1], lasts, n=1)
+    close = nearest(name, known) or (f"did you mean {lasts[last[0]]!r}? " if last else "")
     return (
         f"a settings file has nothing named {name!r}; {close}"
         "names are those of the file, such as 'training.learning_rate', 'augmentation.flips', "

@@ -1,9 +1,8 @@
 """A run's folder: what one notebook writes and the next one reads."""
 
 import json
-import os
 import re
-import threading
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,11 +79,11 @@ def shorten(path: Path) -> str:
 def write_whole(file: str | Path, write: Callable[[Path], Any]) -> Path:
     """Write `file` whole or not at all: `write` gets a temporary path, of its suffix, to fill.
 
-    An interruption leaves the file as it was. Two processes do not disturb each other.
+    An interruption leaves the file as it was. Two that write at once do not disturb each other.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".part-{os.getpid()}-{threading.get_ident()}{file.suffix}")
+    part = file.with_name(f".part-{secrets.token_hex(4)}{file.suffix}")
     try:
         write(part)
         part.replace(file)

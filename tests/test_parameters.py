@@ -1,110 +1,133 @@
-import nbformat
+"""Parameters: their types and values are checked before any work, wherever they come from."""
+
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import series as parameters
+from helpers import parameters
+from helpers.parameters import (
+    ParameterError,
+    check_page,
+    check_type,
+    check_values,
+    read_declared,
+    read_text,
+)
 
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+CELL = """from typing import Optional
+
+settings: str = "settings/quick.json"  # what to build
+run: str = "quick"  # a name
+epochs: Optional[int] = None  # passes
+threshold: float = 0.5
+overrides: dict = {}
+"""
+
+
+def test_a_parameters_cell_is_known_by_its_annotations():
+    declared = read_declared(CELL)
+    assert declared["epochs"] == "Optional[int]" and len(declared) == 5
+    assert read_declared("x: int = 1\nprint(x)") == {}
+    assert read_declared("%matplotlib inline") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "declared", "expected"),
+    [
+        ("2026", "str", "2026"),
+        ("1e5", "str", "1e5"),
+        ("none", "str", "none"),
+        ("None", "Optional[str]", None),
+        ("NaN", "Optional[str]", "NaN"),
+        ("7", "int", 7),
+        ("5", "Optional[int]", 5),
+        ("2", "float", 2),
+        ("no", "bool", False),
+        ("YES", "bool", True),
+        ('{"training.seed": 1}', "dict", {"training.seed": 1}),
+    ],
+)
+def test_texts_become_what_a_parameter_is(text, declared, expected):
+    assert read_text("name", text, declared) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "allowed"),
+    [
+        ("3", "int", "a whole number$"),
+        (2.5, "Optional[int]", "a whole number or none"),
+        (True, "int", "a whole number"),
+        (1, "bool", "true or false"),
+        ("half", "float", "a number"),
+        (float("nan"), "float", "a number"),
+        (2026, "str", r"text \(papermill: -r name"),
+        ([1], "dict", "a dict"),
+    ],
+)
+def test_values_of_another_type_are_refused(value, declared, allowed):
+    with pytest.raises(ParameterError, match=rf"`name` \(=.*\) must be {allowed}"):
+        check_type("name", value, declared)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "`epochs`: 0 is too few; give 1 or more"),
+        ({"threshold": 1.5}, "`threshold`: 1.5 must be above 0 and below 1"),
+        ({"diameter_px": -1.0}, "`diameter_px`: -1.0 must be above 0"),
+        ({"seed": -1}, "`seed`: -1 must be from 0"),
+        ({"run": "a b"}, "`run`: run 'a b' must be a name"),
+        ({"settings": "settings/orignal.json"}, "`settings`: no settings file"),
+        ({"data": "nowhere.zip"}, "`data`: there is nothing at nowhere.zip; .*`nuclei data`"),
+        ({"test_set": "nowhere"}, "`test_set`: there is nothing at nowhere"),
+        ({"start_from": "nobody"}, "`start_from`: .*network.keras is missing"),
+        ({"targets": "flow,boundry"}, "`targets`: there is no 'boundry'; did you mean 'boundary'"),
+        ({"test_modalities": "purple_tisue"}, "did you mean 'purple_tissue'"),
+        ({"faults": "skp"}, "did you mean 'skip'"),
+        ({"overrides": {"training.sead": 1}}, "`overrides`: .*did you mean 'training.seed'"),
+    ],
+)
+def test_what_can_be_refused_at_once_is(values, message):
+    with pytest.raises(ParameterError, match=message):
+        check_values(values)
+
+
+def test_sound_values_pass():
+    check_values({"epochs": None, "data": "sample", "test_set": None, "targets": "flow, boundary"})
+    check_values({"overrides": {"training.seed": 1}, "settings": "settings/quick.json"})
 
 
 @pytest.fixture
-def folder(tmp_path):
-    for name, own in {
-        "01_write": "size_px: int = 3  # side",
-        "02_read": "die: bool = False",
-    }.items():
-        source = f'run: str = "x"\nseed: int = 0  # of everything\n{own}'
-        cell = new_code_cell(source, metadata={"tags": ["parameters"]})
-        nbformat.write(new_notebook(cells=[cell], metadata=KERNEL), tmp_path / f"{name}.ipynb")
-    return tmp_path
+def page(monkeypatch):
+    """Return what makes a kernel that has run these cells."""
+    return lambda *cells: monkeypatch.setattr(parameters, "_executed_cells", lambda: list(cells))
 
 
-def test_notebooks_are_found_in_numerical_order(tmp_path):
-    for name in ("10_b", "2_a", "01_c", "notes"):
-        (tmp_path / f"{name}.ipynb").touch()
-    assert [path.stem for path in parameters.find_notebooks(tmp_path)] == ["01_c", "2_a", "10_b"]
-    only = parameters.find_notebooks(tmp_path, only=["10", "01"])
-    assert [path.stem for path in only] == ["01_c", "10_b"]
+def test_in_a_script_there_is_nothing_to_check(page):
+    assert check_page() == {}
+    page("import helpers", "x = 3")
+    assert check_page() == {}
 
 
-@pytest.mark.parametrize(
-    ("only", "message"), [(["07"], "takes 01, 02"), (["four"], "--only 04,05")]
-)
-def test_only_refuses_what_is_not_there(folder, only, message):
-    with pytest.raises(parameters.SeriesError, match=message):
-        parameters.find_notebooks(folder, only=only)
-
-
-def test_a_folder_without_notebooks_is_named(tmp_path):
-    with pytest.raises(parameters.SeriesError, match="holds no numbered notebook"):
-        parameters.find_notebooks(tmp_path)
+def test_injected_values_take_the_place_of_the_declared_ones(page):
+    page(CELL, '# Parameters\nepochs = 3\nrun = "mine"\n', "print(1)")
+    assert check_page() == {
+        "settings": "settings/quick.json", "run": "mine", "epochs": 3, "threshold": 0.5,
+        "overrides": {},
+    }  # fmt: skip
+    page(CELL, "# Parameters\nepochs = 3\n", CELL.replace("None", "5"))
+    assert check_page()["epochs"] == 5, "the cell was run again"
 
 
 @pytest.mark.parametrize(
-    ("value", "declared", "expected"),
+    ("injected", "message"),
     [
-        ("true", "bool", True),
-        ("False", "bool", False),
-        (True, "bool", True),
-        ("7", "int", 7),
-        ("1e-3", "float", 1e-3),
-        (2, "float", 2.0),
-        ("none", "str", "none"),
-        ("None", "Optional[str]", None),
-        (None, "Optional[int]", None),
-        ("5", "Optional[int]", 5),
-        ("[1, 2]", "list[int]", [1, 2]),
-        ('{"a": 1}', "dict[str, int]", {"a": 1}),
-        ("3", "None", "3"),
+        ("epoch = 3", "there is no parameter `epoch`; did you mean parameter `epochs`"),
+        ("epochs = 0", "`epochs`: 0 is too few"),
+        ('epochs = "3"', r"`epochs` \(='3'\) must be a whole number or none"),
+        ("run = 2026", r"`run` \(=2026\) must be text \(papermill: -r run"),
+        ("threshold = float('nan')", r"`threshold` \(=nan\) must be a number"),
     ],
 )
-def test_values_take_the_declared_type(value, declared, expected):
-    converted = parameters.convert_value("name", value, declared)
-    assert converted == expected
-    assert type(converted) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("value", "declared"),
-    [
-        ("yes", "bool"),
-        (1, "bool"),
-        ("2.5", "int"),
-        (2.5, "int"),
-        (True, "int"),
-        (None, "int"),
-        ("fast", "float"),
-        (True, "float"),
-        (3, "str"),
-        ("{", "list[int]"),
-        ("{}", "list"),
-        ("x", "Optional[int]"),
-    ],
-)
-def test_values_of_another_type_are_refused(value, declared):
-    with pytest.raises(parameters.SeriesError, match=r"`name` \(=.*\) must be"):
-        parameters.convert_value("name", value, declared)
-
-
-def test_a_parameter_reaches_the_notebooks_that_declare_it(folder):
-    notebooks = parameters.find_notebooks(folder)
-    jobs = parameters.check_parameters({"seed": "4", "size_px": "8"}, notebooks, folder)
-    assert list(jobs.values()) == [{"seed": 4, "size_px": 8}, {"seed": 4}]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("sed", r"`sed`; did you mean `seed` \(of 01_write, 02_read\)"),
-        ("zzz", "`zzz`; known are die, run, seed, size_px"),
-    ],
-)
-def test_unknown_parameters_are_refused_with_the_nearest(folder, name, message):
-    with pytest.raises(parameters.SeriesError, match=message):
-        parameters.check_parameters({name: 1}, parameters.find_notebooks(folder), folder)
-
-
-def test_parameters_of_a_notebook_left_out_are_refused(folder):
-    first = parameters.find_notebooks(folder, only=["1"])
-    with pytest.raises(parameters.SeriesError, match="`die` belongs to 02_read, which does not"):
-        parameters.check_parameters({"die": True}, first, folder)
+def test_what_papermill_injects_in_vain_is_refused(page, injected, message):
+    page(CELL, f"# Parameters\n{injected}\n")
+    with pytest.raises(ParameterError, match=message):
+        check_page()

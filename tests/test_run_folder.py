@@ -1,9 +1,20 @@
-import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
-from helpers.run_folder import MADE_BY, REFERENCE, ROOT, RunFolder
+from helpers import run_folder
+from helpers.run_folder import (
+    MADE_BY,
+    PUBLISHED,
+    REFERENCE,
+    ROOT,
+    PublishedRunError,
+    RunFolder,
+    resolve,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -11,10 +22,37 @@ def run(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-def test_name_leads_to_a_folder_under_results():
-    run = RunFolder("my-run_2.0")
-    assert run.path == ROOT / "results" / "my-run_2.0"
-    assert str(run).replace("\\", "/") == "results/my-run_2.0"
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Folders of their own for runs and published runs."""
+    monkeypatch.setattr(run_folder, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(run_folder, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+def test_new_runs_lie_apart_from_those_that_the_repository_keeps(places):
+    assert RunFolder("my-run_2.0").path == places / "runs" / "my-run_2.0"
+    assert RunFolder(REFERENCE).path == places / "results" / REFERENCE
+    (places / "results" / "earlier").mkdir(parents=True)
+    assert RunFolder("earlier").path == places / "results" / "earlier"
+
+
+def test_the_published_runs_are_those_in_the_repository():
+    listed = subprocess.run(
+        ["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not listed:
+        pytest.skip("no git here")
+    assert {name.split("/")[1] for name in listed if name.count("/") > 1} <= set(PUBLISHED)
+
+
+def test_a_published_run_is_written_to_only_when_confirmed(places):
+    with pytest.raises(PublishedRunError, match="give another `run`, such as 'my_reference'"):
+        RunFolder(REFERENCE).write_json("metrics.json", {})
+    assert not (places / "results").exists()
+    RunFolder("my_reference").write_json("metrics.json", {})
+    RunFolder(REFERENCE, replace_published=True).write_json("metrics.json", {})
+    assert RunFolder(REFERENCE).read_json("metrics.json") == {}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "-x", "a b", "a\n", "~"])
@@ -23,17 +61,26 @@ def test_names_that_could_lead_elsewhere_are_refused(name):
         RunFolder(name)
 
 
-def test_making_a_run_folder_writes_nothing(run):
-    assert not run.path.exists()
+def test_a_number_is_no_name():
+    with pytest.raises(ValueError, match=r"run \(=2026\) must be text"):
+        RunFolder(2026)
 
 
-def test_written_values_are_read_back(run):
+def test_relative_paths_are_the_callers_where_they_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").touch()
+    assert resolve("mine.json") == tmp_path / "mine.json"
+    assert resolve("settings/quick.json") == ROOT / "settings" / "quick.json"
+    assert resolve(tmp_path / "no") == tmp_path / "no"
+
+
+def test_written_values_are_read_back_and_text_stays_text(run):
     values = {"dice": 0.9, "modalities": ["größe"]}
-    assert run.write_json("metrics.json", values) == run.file("metrics.json")
+    assert "größe" in run.write_json("metrics.json", values).read_text(encoding="utf-8")
     assert run.read_json("metrics.json") == values
-    table = pd.DataFrame({"id": ["001", "2"], "value": [1.5, 2]})
+    table = pd.DataFrame({"id": ["001", "NA", "1e5", "NaN"], "value": [1.5, 2, None, 3]})
     run.write_csv("split.csv", table)
-    pd.testing.assert_frame_equal(run.read_csv("split.csv", dtype={"id": str}), table)
+    pd.testing.assert_frame_equal(run.read_csv("split.csv"), table)
 
 
 def test_failed_writing_leaves_the_old_file_and_nothing_else(run):
@@ -49,30 +96,30 @@ def test_failed_writing_leaves_the_old_file_and_nothing_else(run):
     assert [file.name for file in run.path.iterdir()] == ["metrics.json"]
 
 
-def test_temporary_file_keeps_the_suffix(run):
-    names = []
-    with pytest.raises(FileNotFoundError):
-        run.write("masks/network.keras", lambda part: names.append(part.name))
-    assert names[0].endswith("network.keras")
+def test_the_temporary_file_keeps_the_suffix_and_is_never_too_long(tmp_path):
+    name = "n" * 240 + ".keras"
+    file = write_whole(tmp_path / name, lambda part: part.write_text(part.suffix))
+    assert file.read_text() == ".keras"
 
 
 @pytest.mark.parametrize("name", MADE_BY)
-def test_missing_file_names_the_notebook_that_makes_it(run, name):
-    with pytest.raises(FileNotFoundError, match=MADE_BY[name]) as caught:
+def test_missing_file_names_the_notebook_and_the_command_that_make_it(run, name):
+    maker = MADE_BY[name]
+    assert (ROOT / "notebooks" / f"{maker}.ipynb").exists()
+    with pytest.raises(FileNotFoundError, match=f"{maker}.*nuclei run --only {maker[:2]} --run"):
         run.require(name)
-    assert name in str(caught.value)
 
 
-def test_a_missing_reference_network_is_to_be_checked_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.run_folder.resolve", lambda path: tmp_path / path)
-    reference = RunFolder(REFERENCE)
+def test_a_missing_reference_network_is_to_be_checked_out(places):
     with pytest.raises(FileNotFoundError, match=r"git checkout \S*reference/network\.keras"):
-        reference.require("network.keras")
-    with pytest.raises(FileNotFoundError, match="execute notebook '01"):
-        reference.require("split.csv")
+        RunFolder(REFERENCE).require("network.keras")
 
 
-def test_json_keeps_letters_readable(run):
-    text = run.write_json("a.json", {"name": "größe"}).read_text(encoding="utf-8")
-    assert "größe" in text
-    assert json.loads(text)
+def test_two_processes_do_not_train_in_one_folder(run):
+    other = f"from helpers.run_folder import RunFolder\nwith RunFolder({str(run.path)!r}).lock('training'): pass"  # noqa: E501
+    command = [sys.executable, "-c", other]
+    with run.lock("training"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "another process is training in this folder; wait for it" in done.stderr
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert not list(run.path.iterdir())

@@ -62,7 +62,9 @@ def test_other_images_draw_another_split(tmp_path):
 def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
     settle_split(session_of(tmp_path / "run"), DRAWN)
     (tmp_path / "run" / "checkpoint.keras").write_text("")
-    with pytest.raises(ValueError, match="trained on another split; give another `run`"):
+    with pytest.raises(
+        ValueError, match=r"trained on another split: other settings.*; give another `run`"
+    ):
         settle_split(session_of(tmp_path / "run", seed=1), OTHER)
     assert RunFolder(tmp_path / "run").read_csv("split.csv").equals(DRAWN)
 
@@ -73,7 +75,7 @@ def test_the_sides_of_a_split_are_read_back(tmp_path, write_set):
         files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
     session = session_of(tmp_path / "run", write_set(files))
     data = session.read_data()
-    with pytest.raises(FileNotFoundError, match="01 · Data exploration"):
+    with pytest.raises(FileNotFoundError, match="01_data_exploration"):
         session.read_split(data)
     settle_split(session, DRAWN.assign(split=["train", "test", "left out"]))
     sides = session.read_split(data)
@@ -87,10 +89,12 @@ def test_the_sides_of_a_split_are_read_back(tmp_path, write_set):
 
 
 def test_parameters_override_the_settings_file():
-    session = start_session("settings/quick.json", "elsewhere", "a-run", 7)
+    overrides = {"training.learning_rate": 0.5}
+    session = start_session("settings/quick.json", "elsewhere", "a-run", 7, overrides)
+    assert session.settings.training.learning_rate == 0.5
     assert session.settings.training.seed == 7
-    assert session.data_set_location == "elsewhere"
-    assert start_session("settings/quick.json").data_set_location == "sample"
+    assert session.location == "elsewhere"
+    assert start_session("settings/quick.json").location == "sample"
 
 
 def test_a_test_set_of_its_own_brings_its_own_truth_and_goes_by_pixels(tmp_path, write_set):
@@ -132,3 +136,39 @@ def test_other_pixels_under_the_same_names_are_another_split(tmp_path):
     settle_split(session, OTHER[:2], test_ids=["b"], test_pixels="x")
     assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="x").equals(OTHER[:2])
     assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="y").equals(DRAWN[:2])
+
+
+def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, write_set):
+    files = {}
+    for number, name in enumerate("abc"):
+        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
+    data = session_of(tmp_path / "run", write_set(files)).read_data()
+    corrected = files | files_of("b", some_image(1), [box(12, 12, 5, 5)])
+    session = session_of(tmp_path / "run", write_set(corrected, "corrected"))
+    settle_split(session, DRAWN, data=data)
+    session.read_split(data)
+    with pytest.raises(ValueError, match=r"1 of 3 label images differ, e\.g\. 'b'"):
+        session.read_split(session.read_data())
+    assert settle_split(session, OTHER, data=session.read_data())["split"].equals(OTHER["split"])
+    (tmp_path / "run" / "checkpoint.keras").write_text("")
+    with pytest.raises(ValueError, match=r"1 of 3 label images differ, e\.g\. 'b'; give another"):
+        settle_split(session, OTHER, data=data)
+
+
+def test_a_published_run_is_refused_before_any_work(monkeypatch):
+    cell = 'settings: str = "settings/quick.json"\nrun: str = "quick"'
+    injected = '# Parameters\nrun = "reference"\n'
+    monkeypatch.setattr("helpers.parameters._executed_cells", lambda: [cell, injected])
+    with pytest.raises(ValueError, match="results/reference belongs to the repository"):
+        start_session("settings/quick.json", run="reference")
+    more = f"{injected}replace_published = True\n"
+    monkeypatch.setattr("helpers.parameters._executed_cells", lambda: [cell, more])
+    assert start_session("settings/quick.json", run="reference").run.replace_published
+
+
+def test_a_data_set_in_place_of_its_name_is_refused(tmp_path, write_set):
+    data = session_of(
+        tmp_path, write_set(files_of("a", some_image(), [box(2, 2, 5, 5)]))
+    ).read_data()
+    with pytest.raises(ValueError, match="`data` is a DataSet"):
+        start_session("settings/quick.json", data)

@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pandas as pd
@@ -7,12 +5,22 @@ import pytest
 
 from helpers.network.prediction import load_network
 from helpers.network.saving import load_model, read_settings, read_state
+from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
-from helpers.settings import generate_settings, load_settings, parse_settings
-from helpers.training import loop as training
+from helpers.settings import generate_settings, load_settings
+from helpers.training import checkpoint, loop
 from helpers.training.batches import Batches
 from helpers.training.devices import Device
-from helpers.training.loop import TrainingError, fingerprint, train
+from helpers.training.history import judge_training
+from helpers.training.loop import (
+    KNOWN,
+    TrainingError,
+    compile_network,
+    describe_images,
+    overfit_batch,
+    settle_normalisation,
+    train,
+)
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 PLATEAU = {"ReduceLROnPlateau": {"patience": 1, "factor": 0.5, "min_delta": 0.01}}
@@ -23,16 +31,15 @@ def settings_for(
     callbacks=PLATEAU, *, enable=True, target="foreground", normalisation="none", **changes
 ):
     settings = generate_settings(1, base_filters=2, dropout=0.2, input_size=8)
-    values = settings.model_dump(mode="json", by_alias=True)
-    configuration = values["training_configuration"]
-    configuration["call_backs_conf"] = callbacks
-    configuration["enable_training"] = enable
-    structure = values["model_structure"]
-    structure["output_params"]["target"] = target
-    for part in ("encoder_params", "bottle_neck_params", "decoder_params"):
-        structure[part]["general_conv_params"]["normalisation"] = normalisation
-    configuration["training_parameters"] |= {"epoch_num": 4, "batch_size": 4} | changes
-    return parse_settings(json.dumps(values))
+    return settings.with_overrides(
+        {
+            "callbacks": callbacks,
+            "training_configuration.enable_training": enable,
+            "target": target,
+            "normalisation": normalisation,
+            "training": {"epoch_num": 4, "batch_size": 4} | changes,
+        }
+    )
 
 
 def some_set(n, seed):
@@ -73,8 +80,8 @@ def uninterrupted(tmp_path_factory, request):
     return settings, run
 
 
-def start(run, settings, data_key="these images", device=DEVICE, validation=VALIDATION, **more):
-    return train(run, settings, TRAIN, validation, data_key=data_key, device=device, **more)
+def start(run, settings, images=TRAIN, device=DEVICE, validation=VALIDATION, **more):
+    return train(run, settings, images, validation, device=device, **more)
 
 
 class Killed(BaseException):
@@ -162,25 +169,47 @@ def test_interruption_after_the_last_epoch_loses_nothing(run, tmp_path, monkeypa
     callbacks = {"EarlyStopping": {"patience": 1, "min_delta": 10.0, "restore_best_weights": True}}
     settings, whole = settings_for(callbacks), RunFolder(tmp_path / "whole")
     start(whole, settings)
-    finish = training.Checkpoint.finish
+    finish = checkpoint.Checkpoint.finish
 
     def die(self):
         raise Killed
 
-    monkeypatch.setattr(training.Checkpoint, "finish", die)
+    monkeypatch.setattr(checkpoint.Checkpoint, "finish", die)
     with pytest.raises(Killed):
         start(run, settings)
-    monkeypatch.setattr(training.Checkpoint, "finish", finish)
+    monkeypatch.setattr(checkpoint.Checkpoint, "finish", finish)
     assert len(start(run, settings)) == len(whole.read_csv("history.csv")) == 2
     assert_same_result(run, whole)
 
 
-def test_other_settings_or_images_are_refused(finished):
+def with_other_labels(place):
+    images, labels = TRAIN
+    return images, [1 - each if k == place else each for k, each in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "images", "message"),
+    [
+        ({"learning_rate": 0.01}, TRAIN, "parameters.learning_rate was 0.001 and is 0.01"),
+        ({}, with_other_labels(2), "1 of 4 training label images are others"),
+        ({}, some_set(5, seed=3), r"5 of 5 training images are others \(4 then\)"),
+        ({}, [each[::-1] for each in TRAIN], "training images are the same in another order"),
+    ],
+)
+def test_other_settings_images_or_masks_are_refused(finished, changes, images, message):
     run, _ = finished
-    with pytest.raises(TrainingError, match="trained with other settings"):
-        start(run, settings_for(epoch_num=2, learning_rate=0.01))
-    with pytest.raises(TrainingError, match="other images or another split"):
-        start(run, settings_for(epoch_num=2), data_key="others")
+    with pytest.raises(TrainingError, match=f"another training: .*{message}; give another `run`"):
+        start(run, settings_for(epoch_num=2, **changes), images)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken(finished, monkeypatch):
+    run, history = finished
+    read = loop.read_state
+    names = ("images", "start")
+    monkeypatch.setattr(
+        loop, "read_state", lambda file: {k: v for k, v in read(file).items() if k not in names}
+    )
+    pd.testing.assert_frame_equal(start(run, settings_for(epoch_num=2)), history)
 
 
 @pytest.mark.parametrize("enable", [True, False], ids=["finished", "training disabled"])
@@ -202,7 +231,8 @@ def test_training_goes_on_in_the_precision_of_todays_device(run):
     start(run, settings_for(epoch_num=1))
     before = load_model(run.file("checkpoint.keras"))
     device = DEVICE._replace(precision="mixed_bfloat16")
-    model, state = training.start_or_resume(run, settings_for(epoch_num=2), "these images", device)
+    images = describe_images({"training": TRAIN, "validation": VALIDATION})
+    model, state = loop.start_or_resume(run, settings_for(epoch_num=2), images, device)
     assert {layer.dtype_policy.name for layer in model.layers[1:-1]} == {"mixed_bfloat16"}
     assert len(state["history"]) == 1
     for ours, theirs in [
@@ -282,7 +312,7 @@ def test_loss_that_is_no_number_stops_and_keeps_the_checkpoint(run, monkeypatch)
 
 
 def test_training_disabled_needs_a_saved_network(run):
-    with pytest.raises(FileNotFoundError, match=r"network\.keras is missing.*04 · Training"):
+    with pytest.raises(FileNotFoundError, match=r"network\.keras is missing.*04_training"):
         start(run, settings_for(enable=False))
 
 
@@ -295,20 +325,6 @@ def test_files_of_callbacks_stay_in_the_run_and_go_on(run):
     start(run, settings_for(callbacks, epoch_num=3))
     assert run.read_csv("log.csv")["epoch"].tolist() == [0, 1, 2]
     assert run.file("best.keras").exists()
-
-
-def test_arguments_that_keras_refuses_are_named(run):
-    with pytest.raises(TrainingError, match=r"call_backs_conf\.ReduceLROnPlateau: .*factor"):
-        start(run, settings_for({"ReduceLROnPlateau": {"factor": 2.0}}))
-
-
-def test_fingerprint_tells_splits_apart():
-    prints = {
-        fingerprint(*sides)
-        for sides in ((["a", "b"], ["c"]), (["a"], ["b", "c"]), (["a", "b"], []))
-    }
-    assert len(prints) == 3
-    assert fingerprint(["a"], ["b"]) == fingerprint(("a",), ("b",))
 
 
 def test_a_trained_network_is_the_beginning(finished, run):
@@ -343,3 +359,69 @@ def test_a_network_of_another_build_is_no_beginning(finished, run, change, named
     with pytest.raises(TrainingError, match=f"model_structure.{named} differs; take the settings"):
         start(run, settings_for(**change), start_from=finished[0])
     assert not run.path.exists()
+
+
+def test_a_start_that_would_be_ignored_is_refused(finished, run):
+    teacher, _ = finished
+    start(run, settings_for(epoch_num=1))
+    with pytest.raises(TrainingError, match="did not begin with the network of"):
+        start(run, settings_for(epoch_num=2), start_from=teacher)
+    assert len(start(run, settings_for(epoch_num=2))) == 2
+
+
+# ---------------------------------------------------------------- one batch
+
+
+def a_network(normalisation="batch"):
+    keras.utils.set_random_seed(0)
+    settings = generate_settings(1, base_filters=8, dropout=0, input_size=16, learning_rate=0.01)
+    settings = settings.with_overrides({"normalisation": normalisation})
+    return compile_network(build_unet(settings), settings)
+
+
+def a_batch():
+    rng = np.random.default_rng(0)
+    targets = np.zeros((2, 16, 16, 1), np.float32)
+    targets[:, 4:12, 4:12] = 1
+    inputs = np.repeat(targets, 3, axis=-1) * 5 + 3
+    return inputs + rng.normal(0, 0.1, inputs.shape).astype(np.float32), targets
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch"])
+def test_an_easy_batch_is_known_long_before_the_steps_are_over(normalisation):
+    model = a_network(normalisation)
+    history = overfit_batch(model, *a_batch(), max_steps=300)
+    assert len(history["iou"]) < 300
+    assert history["iou"][-1] >= KNOWN > max(history["iou"][:-1])
+    assert model.evaluate(*a_batch(), verbose=0, return_dict=True)["iou"] > 0.8
+    assert len(overfit_batch(a_network(normalisation), *a_batch(), max_steps=2)["loss"]) == 2
+
+
+def test_a_settled_network_predicts_what_it_answers_in_training():
+    model, (inputs, _) = a_network(), a_batch()
+    in_training = np.asarray(model(inputs, training=True))
+    assert np.abs(np.asarray(model(inputs)) - in_training).max() > 0.05
+    settle_normalisation(model, inputs)
+    np.testing.assert_allclose(np.asarray(model(inputs)), in_training, atol=1e-3)
+    layers = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    assert {layer.momentum for layer in layers} == {0.99}
+
+
+# ---------------------------------------------------------------- judgement
+
+
+@pytest.mark.parametrize(
+    ("loss", "iou", "said"),
+    [
+        ([0.7, 0.3, 0.1], [0.1, 0.5, 0.9], None),
+        ([0.7], [0.4], None),
+        ([0.7, 0.72, 0.71], [0.4, 0.4, 0.4], "the loss did not fall (0.7 in the first"),
+        ([0.9, 900.0], [0.4, 0.4], "the loss ended at 900"),
+        ([1.0, 0.1, 0.5], [0.4, 0.6, 0.4], "the loss rose again from 0.1 to 0.5"),
+        ([0.6, 0.2], [0.0, 0.01], "hardly a nucleus is marked"),
+    ],
+)
+def test_a_training_that_did_not_learn_is_said(loss, iou, said):
+    warnings = judge_training(pd.DataFrame({"loss": loss, "iou": iou}))
+    assert len(warnings) == (said is not None)
+    assert all(said in warning for warning in warnings)

@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from helpers.run_folder import ROOT
-from helpers.series import KERNEL_ARGUMENTS, NOTEBOOKS_DIR, find_notebooks
+from helpers.series import ENVIRONMENT, NOTEBOOKS_DIR, find_notebooks
 
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead once saved
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -27,10 +27,7 @@ def refresh_notebook(path) -> None:
     """
     notebook = nbformat.read(path, as_version=4)
     folder = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(
-        notebook, timeout=600, resources=folder, extra_arguments=KERNEL_ARGUMENTS
-    )
-    client.execute()
+    NotebookClient(notebook, timeout=600, resources=folder).execute()
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
@@ -52,7 +49,10 @@ def _clean(output):
     if "image/png" in output.get("data", {}):
         output["data"]["image/png"] = _lighten(output["data"]["image/png"])
     if str(ROOT) in str(output) or output.get("name") == "stderr":
-        raise ValueError(f"a path of this machine, or a warning, in the output: {output}")
+        raise ValueError(
+            "a path of this machine, or a warning (the first import must be one of `helpers`), in "
+            f"the output: {output}"
+        )
     return output
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="numbers, e.g. 03 or 01,02; default all")
     only = [number for number in parser.parse_args().only.split(",") if number]
-    os.environ.update(TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3")
+    os.environ.update(ENVIRONMENT, TQDM_DISABLE="1")
     for path in find_notebooks(NOTEBOOKS_DIR, only):
         refresh_notebook(path)
         print(f"refreshed {path.relative_to(ROOT)}", flush=True)

@@ -230,7 +230,7 @@ def _differing_settings(ours: Settings, theirs: Settings) -> str:
 
 
 def _differing_images(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> str:
-    """Return how many images, or label images, are others; nothing for an earlier version's."""
+    """Return how many images, or label images, are others."""
     for name, digests in ours.items():
         before = theirs[name]
         if sorted(digests) != sorted(before):
@@ -315,4 +315,4 @@ def _save_results(
 
     run.write("network.keras", save_without_optimizer)
     run.write_csv("history.csv", history)
-    run.write("settings.json", lambda part: write_settings(settings, part))
+    write_settings(settings, run.file("settings.json"))
