@@ -35,7 +35,7 @@ from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 from helpers.training.devices import Device, choose_device
-from helpers.training.loop import CHECKPOINT, TrainingError, fingerprint, train
+from helpers.training.loop import CHECKPOINT, TrainingError, train
 
 SPLITS = ("grouped", "random")
 PLAN, TABLE, RESULT = "plan.json", "scores.csv", "fold.json"
@@ -196,7 +196,6 @@ def _run_fold(plan: Plan, fold: int, run: RunFolder, device: Device) -> None:
         plan.settings,
         (taught.images, taught.labels),
         (validation.images, validation.labels) if len(validation) else None,
-        data_key=fingerprint(taught.ids, validation.ids),
         device=device,
     )
     network = load_network(run.require("network.keras"), precision=device.precision)

@@ -1,4 +1,4 @@
-"""What the Makefile's environment is worth: the same training with and without it, in turns.
+"""What `helpers.startup` is worth: the same training with and without it, in turns.
 
     python benchmarks/environment.py --output benchmarks/results/environment.json
 
@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -21,22 +20,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import helpers  # noqa: F401   sets what is measured here
+
+if "--bare-onednn" in sys.argv:
+    os.environ.pop("TF_ENABLE_ONEDNN_OPTS")  # before `speed` loads Keras
+
 from speed import describe_machine, draw_images, write_report
 
-from helpers.run_folder import ROOT
-
-EXPORTED = dict(
-    re.findall(
-        r"export (MALLOC_\w+|TF_ENABLE_ONEDNN_OPTS) \?= (\d+)", (ROOT / "Makefile").read_text()
-    )
-)
-"""The Makefile's: no piece of memory of its own, growth by 256 MiB, nothing given back; oneDNN."""
-WAYS = {
-    "bare": {},
-    "memory kept": {name: value for name, value in EXPORTED.items() if name.startswith("MALLOC")},
-    "memory kept, oneDNN": EXPORTED,
-}
-"""Each way of training and the variables that it sets."""
+WAYS = {"bare": (True, True), "memory kept": (False, True), "memory kept, oneDNN": (False, False)}
+"""Each way of training: whether memory is left to the system, and oneDNN to TensorFlow."""
 
 
 def train_once(settings_file: str, steps: int, epochs: int) -> None:
@@ -61,14 +53,18 @@ def measure(settings_file: str, steps: int, rounds: int) -> dict:
     `times_as_fast` is against the way before it: median, lowest and highest of the rounds.
     """
     given = [sys.executable, __file__, "--settings", settings_file, "--steps", str(steps), "--once"]
-    bare = {name: value for name, value in os.environ.items() if name not in EXPORTED}
-    bare |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    kept.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    kept |= {"TQDM_DISABLE": "1"}
     found = {way: [] for way in WAYS}
     for _ in range(rounds):
-        for way, variables in WAYS.items():
+        for way, (bare_memory, bare_onednn) in WAYS.items():
+            # With any MALLOC_... of the user's, helpers leave memory alone; 8 is the default.
+            variables = {"MALLOC_ARENA_TEST": "8"} if bare_memory else {}
             done = subprocess.run(
-                given, env=bare | variables, check=True, capture_output=True, text=True
-            )
+                [*given, "--bare-onednn"] if bare_onednn else given,
+                env=kept | variables, check=True, capture_output=True, text=True,
+            )  # fmt: skip
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
             print(way, found[way][-1], flush=True)
     return {
@@ -96,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each way")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--bare-onednn", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
         train_once(given.settings, given.steps, epochs=4)

@@ -47,10 +47,10 @@ from helpers.evaluation.matching import average_precision, match
 from helpers.evaluation.tuning import tune_run
 from helpers.network.prediction import Network, load_network
 from helpers.network.saving import read_settings
-from helpers.run_folder import RunFolder, resolve
+from helpers.run_folder import ROOT, RunFolder
 from helpers.settings import Settings, load_settings
 from helpers.training.devices import Device, choose_device
-from helpers.training.loop import fingerprint, train
+from helpers.training.loop import train
 
 WAYS = ("as_is", "fine_tuned", "from_scratch")
 SAMPLE_SEEDS = (11, 12, 13)
@@ -116,7 +116,6 @@ def make_network(
         settings,
         (learning.images, learning.labels),
         (validation.images, validation.labels),
-        data_key=fingerprint(learning.ids, validation.ids),
         device=device,
         start_from=start if way == "fine_tuned" else None,
     )
@@ -183,7 +182,7 @@ def main() -> None:
     parser.add_argument("--run", default="reference", help="folder under results/ to begin with")
     parser.add_argument("--settings", default="settings/fine_tuning.json")
     parser.add_argument("--data", help="the run's data set, instead of drawn samples")
-    parser.add_argument("--folder", default="results/quick_fine_tuning", help="for the trainings")
+    parser.add_argument("--folder", default="runs/fine_tuning", help="for the trainings")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=SAMPLE_SEEDS, help="of samples and splits"
     )
@@ -192,7 +191,7 @@ def main() -> None:
     settings, start = load_settings(given.settings), RunFolder(given.run)
     device = choose_device(settings)
     print(device, flush=True)
-    folder = resolve(given.folder)
+    folder = ROOT / given.folder
     with tempfile.TemporaryDirectory() as samples:
         if given.data is None:
             splits = {seed: draw_split(Path(samples), seed, settings) for seed in given.seeds}

@@ -181,26 +181,6 @@ def test_the_makefile_takes_every_python_of_the_range():
     assert minors == {f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in RANGE}
 
 
-def test_make_passes_on_only_what_is_given(monkeypatch):
-    monkeypatch.setenv("DATA", "a stray variable")
-    assert "--data" not in make("-n", "run").stdout
-    given = make(
-        "-n", "run", "DATA=my nuclei.zip", "EPOCHS=2", "SEED=3", "RUN=mine", "STEPS=5"
-    ).stdout
-    for option in ('--run "$RUN"', '--data "$DATA"', '--seed "$SEED"'):
-        assert option in given
-    assert '--parameter epochs "$EPOCHS" --parameter steps_per_epoch "$STEPS"' in given
-
-
-def test_the_reference_network_answers_unless_a_run_is_named():
-    predict = make("-n", "predict", "IMAGES=my images", "OUT=out").stdout
-    assert '"$IMAGES" --output "$OUT"' in predict
-    assert "--run" not in predict
-    assert '--run "$RUN"' in make("-n", "predict", "IMAGES=a", "OUT=b", "RUN=mine").stdout
-    assert "--parameter network" not in make("-n", "start").stdout
-    assert '--parameter network "$RUN"' in make("-n", "start", "RUN=mine").stdout
-
-
 def test_git_keeps_the_reference_network_and_no_other():
     rules = read_text(".gitignore").splitlines()
     others = rules.index("/results/**/*.keras")

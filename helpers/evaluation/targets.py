@@ -8,7 +8,7 @@ from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings
 from helpers.training.devices import Device
-from helpers.training.loop import fingerprint, train
+from helpers.training.loop import train
 
 
 def train_target(
@@ -37,8 +37,7 @@ def train_target(
     images, validation = split["train"], split["validation"]
     if not folder.file("network.keras").exists():
         print(target, flush=True)
-    key = fingerprint(images.ids, ())
-    train(folder, chosen, (images.images, images.labels), data_key=key, device=device)
+    train(folder, chosen, (images.images, images.labels), device=device)
     network = load_network(folder.require("network.keras"), precision=device.precision)
     if len(validation):
         tune_network(folder, network, validation)

@@ -15,7 +15,7 @@ from helpers.network.prediction import load_network
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings
 from helpers.training.devices import Device
-from helpers.training.loop import fingerprint, train
+from helpers.training.loop import train
 
 RESULT = "images.csv"
 
@@ -105,7 +105,7 @@ def _run_one(
     prepare = variant.prepare or np.asarray
     train(
         folder, settings, ([prepare(image) for image in taught.images], taught.labels),
-        data_key=fingerprint(taught.ids, ()), device=device,
+        device=device,
     )  # fmt: skip
     network = load_network(folder.require("network.keras"), precision=device.precision)
     is_new = (listed["split"] == "test") | ~listed["modality"].isin(variant.modalities)
