@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,8 +234,8 @@ def _differing_images(ours: dict[str, list[str]], theirs: dict[str, list[str]]) 
     """Return how many images, or label images, are others."""
     for name, digests in ours.items():
         before = theirs[name]
-        if sorted(digests) != sorted(before):
-            n_others = len(set(digests) - set(before))
+        n_others = (Counter(digests) - Counter(before)).total()
+        if n_others or len(digests) != len(before):
             return f"{n_others} of {len(digests)} {name} are others ({len(before)} then)"
         if digests != before:
             return f"{name} are the same in another order"
