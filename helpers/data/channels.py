@@ -55,7 +55,7 @@ def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
     if name in (*CHANNELS, "rgb"):
         return image if n == 1 else image[..., CHANNELS[name]].min(axis=2)
     raise ValueError(
-        f"`channel` (={channel!r}) of an image of {n} must be a number from 1 to {n}, "
+        f"`channel` (={channel!r}) of an image with {n} must be a number from 1 to {n}, "
         f'{", ".join(CHANNELS)}, "haematoxylin" or None'
     )
 

@@ -155,12 +155,12 @@ def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
             files.setdefault((_text(path.parent), path.name), defaultdict(list))
     if not any(kinds["images"] for kinds in files.values()):
         raise ValueError(f"no images in {str(source.path)!r}: {_describe(source)}. {LAYOUTS}")
-    parts = _name_parts(source, files)
+    parts, listed = _name_parts(source, files), _read_lists(source, others)
     labelled = {folder for (folder, _), kinds in files.items() if kinds["masks"]} & flat
     entries = [
         Entry(
             key,
-            parts[folder],
+            listed.get(key, parts[folder]),
             folder,
             tuple(kinds["images"]),
             tuple(sorted(kinds["masks"])),
@@ -234,6 +234,17 @@ def _name_parts(source: "Source", files: dict) -> dict[str, str]:
         has_masks = any(kinds["masks"] for (owner, _), kinds in files.items() if owner == folder)
         parts[folder] = named or ("train" if has_masks else "test")
     return parts
+
+
+def _read_lists(source: "Source", others: list[str]) -> dict[str, str]:
+    """Return the part of each id that a list beside the images gives: test.txt, as in BBBC039."""
+    listed = {}
+    for name in others:
+        path = PurePosixPath(name)
+        if path.suffix == ".txt" and path.stem in PARTS:
+            lines = source.read(name).decode("utf-8", "replace").split("\n")
+            listed |= {PurePosixPath(line.strip()).stem: PARTS[path.stem] for line in lines}
+    return listed
 
 
 def _refuse_several(source: "Source", folders: set[str]) -> None:

@@ -30,9 +30,10 @@ class Source:
         known = to_known_names(stamps)
         self._stored_as = {name: stored for stored, name in known.items()}
         self.members = {name: stamps[stored] for name, stored in self._stored_as.items()}
-        if len(self.members) < len(stamps):
-            ((name, _),) = Counter(known.values()).most_common(1)
-            raise ValueError(f"{str(path)!r} holds {name!r} twice; remove one of them")
+        files = Counter(name for name in known.values() if not name.endswith("/"))
+        for name, count in files.most_common(1):
+            if count > 1:
+                raise ValueError(f"{str(path)!r} holds {name!r} twice; remove one of them")
 
     def __enter__(self) -> "Source":
         """Return the source itself."""
