@@ -216,6 +216,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "diameter_px": _positive,
     "pixel_size_um": _positive,
     "faults": _one_of(lambda: ("refuse", "skip")),
+    "masks": _one_of(lambda: ("numbered", "components", "inverted")),
     "targets": _one_of(lambda: TARGETS),
     "test_modalities": _one_of(lambda: MODALITIES),
 }

@@ -24,6 +24,7 @@ PUBLISHED = (
 
 MADE_BY = {
     "faults.csv": "01_data_exploration",
+    "masks.json": "01_data_exploration",
     "split.csv": "01_data_exploration",
     "split.json": "01_data_exploration",
     "modalities.csv": "02_histology_and_fluorescence",

@@ -26,18 +26,23 @@ class Session(NamedTuple):
     run: RunFolder
     location: str
 
-    def read_data(self, *, faults: str | None = None) -> DataSet:
+    def read_data(self, *, faults: str | None = None, masks: str | None = None) -> DataSet:
         """Return the data set; `faults` says what happens to images that are not sound.
 
-        "refuse" or "skip", see `helpers.data.data_set.read_data_set`; None does as notebook 01 has
-        done, which has reported them. Where they are refused, `faults.csv` lists them.
+        "refuse" or "skip", and `masks`, what counts as a nucleus: see
+        `helpers.data.data_set.read_data_set`. None does as notebook 01 has done, which has
+        reported them. Where they are refused, `faults.csv` lists them.
         """
         faults = faults or ("skip" if self.run.file("split.csv").exists() else "refuse")
+        noted = self.run.read_json("masks.json") if self.run.file("masks.json").exists() else None
         try:
-            return read_data_set(self.location, faults=faults)
+            data = read_data_set(self.location, faults=faults, masks=masks or noted or "numbered")
         except DataFaultError as error:
             self.run.write_csv("faults.csv", error.faults)
             raise
+        if masks and masks != (noted or "numbered"):
+            self.run.write_json("masks.json", masks)
+        return data
 
     def read_split(self, data: DataSet) -> dict[str, DataSet]:
         """Return the labelled images of `data` by side, as the run's `split.csv` says.

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from conftest import box, files_of, some_image
+from helpers.data.problems import DataFaultError
 from helpers.run_folder import RunFolder
 from helpers.session import Session, settle_split, start_session
 from helpers.settings import generate_settings
@@ -153,6 +154,16 @@ def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, wri
     (tmp_path / "run" / "checkpoint.keras").write_text("")
     with pytest.raises(ValueError, match=r"1 of 3 label images differ, e\.g\. 'b'; give another"):
         settle_split(session, OTHER, data=data)
+
+
+def test_every_page_reads_masks_as_the_first_one_did(tmp_path, write_set):
+    whole = box(2, 2, 5, 5) + box(12, 12, 5, 5) + box(2, 20, 5, 5)
+    session = session_of(tmp_path / "run", write_set(files_of("a", some_image(), [whole])))
+    with pytest.raises(DataFaultError, match="`--masks components` counts"):
+        session.read_data(masks="numbered")
+    assert (session.run.read_csv("faults.csv")["fault"] == "number in several pieces").all()
+    assert session.read_data(masks="components").table["n_nuclei"].tolist() == [3]
+    assert session.read_data().table["n_nuclei"].tolist() == [3]
 
 
 def test_a_published_run_is_refused_before_any_work(monkeypatch):
