@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from helpers.analysis.modality import MODALITIES, display_name
+from helpers.figures.common import AREAS, LINES, legend_handles, plot_errors, plot_image
 from helpers.inversion.variants import STEPS, VARIANTS
 
 FLOODED, REVERSED = "#DE8F05", "#0173B2"
@@ -27,6 +28,23 @@ def plot_stages(stages: Mapping[str, NDArray]) -> Figure:
         ax.set_title(title)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
+    return figure
+
+
+def plot_failure(
+    image: NDArray, mask_true: NDArray[np.bool_], mask_pred: NDArray[np.bool_], title: str = ""
+) -> Figure:
+    """Draw image, truth, prediction and errors of one mask; return the figure."""
+    figure, axes = plt.subplots(1, 4, figsize=(9.2, 2.5))
+    plot_image(image, "image", axes[0])
+    for ax, name, mask in zip(axes[1:3], LINES, (mask_true, mask_pred), strict=True):
+        ax.imshow(mask, vmin=0, vmax=1)
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+    plot_errors(mask_true, mask_pred, "errors", axes[3])
+    handles = legend_handles(*AREAS)
+    figure.legend(handles=handles, loc="outside center right", frameon=False)
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
