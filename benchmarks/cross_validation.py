@@ -1,7 +1,7 @@
 """Cross-validation: how good is a training on unseen images, and what a random split hides.
 
     python benchmarks/cross_validation.py --data data/stage1_train.zip --epochs 12 --folds 3 \
-        --settings settings/reference.json --output cross_validation --split grouped
+        --settings settings/reference.json --split grouped
 
 Every fold is a network of its own, trained on the other folds and tested on this one. A split is
 "grouped", where fields of view stay whole, or "random", where every image is drawn by itself.
@@ -303,7 +303,7 @@ def summarise(run: RunFolder) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train or summarise; return 0, or 2 where nothing could start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", required=True, help="a folder under results/")
+    parser.add_argument("--output", default="cross_validation", help="folder under results/")
     parser.add_argument("--data", default="sample", help='folder, zip, or "sample"')
     parser.add_argument("--settings", type=Path, default="settings/reference.json")
     parser.add_argument("--split", default="grouped", choices=SPLITS, help="what is kept whole")

@@ -3,10 +3,10 @@
     python benchmarks/environment.py --output benchmarks/results/environment.json
 
 A training step frees the memory of the step before and asks for it again. The C library of Linux
-gives large pieces back to the system in between, which must then clear and map them anew; told to
-keep them, it does not. And TensorFlow has convolutions of oneDNN, which it takes by itself only
-on processors with certain instructions. Each training is a process of its own, because both are
-read at its start.
+gives large pieces back to the system in between, which must then clear and map them once more;
+asked to keep them, it does not. And TensorFlow has convolutions of oneDNN, which it takes by
+itself only on processors with certain instructions. Each training is a process of its own, because
+both are read at its start.
 """
 
 import argparse

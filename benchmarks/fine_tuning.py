@@ -1,10 +1,10 @@
-"""What do a few labelled images of one's own bring? A network as it is, tuned further, and anew.
+"""What do a few labelled images of one's own bring? A network as it is, tuned further, and new.
 
     python benchmarks/fine_tuning.py --run reference --settings settings/fine_tuning.json \
         --output results/reference/fine_tuning.csv
 
 The images are samples drawn from seeds that no training has seen: synthetic, and so unlike real
-ones that a network trained on those is abroad there, as it may be with anybody's images. With
+ones that they are foreign to a network trained on those, as anybody's images may be. With
 
         --data data/stage1_train.zip --output results/reference/fine_tuning_real.csv
 
@@ -20,7 +20,7 @@ from_scratch   trained from random weights for as many steps on the same images,
                something; thresholds tuned likewise.
 
 Trainings stay in `--folder`, under the name of the network that they began with: an interrupted
-call is repeated and goes on.
+call resumes when repeated.
 """
 
 import argparse
@@ -133,10 +133,10 @@ def score(network: Network, test: DataSet) -> dict[str, float]:
     pairs = list(zip(test.labels, found, strict=True))
     matchings = [match(labels_true, labels_pred) for labels_true, labels_pred in pairs]
     masks = [iou(labels_true > 0, labels_pred > 0) for labels_true, labels_pred in pairs]
-    told = {"n_images": len(test), "n_nuclei": sum(matching.n_true for matching in matchings)}
+    scores = {"n_images": len(test), "n_nuclei": sum(matching.n_true for matching in matchings)}
     for threshold in THRESHOLDS:
-        told[f"ap_{round(100 * threshold)}"] = average_precision(matchings, threshold)
-    return told | {"iou": float(np.mean(masks))}
+        scores[f"ap_{round(100 * threshold)}"] = average_precision(matchings, threshold)
+    return scores | {"iou": float(np.mean(masks))}
 
 
 def measure(

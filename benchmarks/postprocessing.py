@@ -60,10 +60,10 @@ def score(
     """Return the pooled average precision of images whose maps are given."""
     matchings = match_maps(maps, validation, target, postprocessing)
     found = {threshold: average_precision(matchings, threshold) for threshold in THRESHOLDS}
-    told = {f"ap_{round(100 * t)}": found[t] for t in THRESHOLDS if t in (0.5, 0.7, 0.9)}
+    chosen = {f"ap_{round(100 * t)}": found[t] for t in THRESHOLDS if t in (0.5, 0.7, 0.9)}
     n_nuclei = sum(matching.n_true for matching in matchings)
     mean = float(np.mean(list(found.values())))
-    return {"n_images": len(maps), "n_nuclei": n_nuclei, **told, "ap": mean}
+    return {"n_images": len(maps), "n_nuclei": n_nuclei, **chosen, "ap": mean}
 
 
 def main() -> None:

@@ -149,11 +149,12 @@ def measure(
 def summarise(matched: list[MatchedImage]) -> dict[str, float]:
     """Return the number of true nuclei, and every score with the ends of its interval."""
     summary = summarise_nuclei(score_nuclei(matched)).set_index("score")
-    told = {"n_nuclei": int(summary["n_nuclei"].iloc[0])}
+    row = {"n_nuclei": int(summary["n_nuclei"].iloc[0])}
     for score in SCORES:
-        row = summary.loc[score]
-        told |= {score: row["estimate"], f"{score}_low": row["low"], f"{score}_high": row["high"]}
-    return told
+        found = summary.loc[score]
+        row |= {score: found["estimate"]}
+        row |= {f"{score}_low": found["low"], f"{score}_high": found["high"]}
+    return row
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ RESULT = "images.csv"
 
 
 class ExperimentError(ValueError):
-    """An experiment that cannot go on with what it finds."""
+    """An experiment that cannot continue with what it finds."""
 
 
 def run_variants(
