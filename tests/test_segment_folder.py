@@ -13,8 +13,8 @@ from skimage.transform import resize
 from helpers.analysis.out_of_distribution import Familiarity
 from helpers.data.reading import read_any_image
 from helpers.data.sample import write_examples
-from helpers.segment.folder import SUMMARY_COLUMNS, list_images, segment_folder
-from helpers.segment.outputs import write_labels
+from helpers.segment.folder import BYTES_A_PIXEL, SUMMARY_COLUMNS, list_images, segment_folder
+from helpers.segment.outputs import OutputFolder, write_labels
 from helpers.segment.trained import TrainedNetwork
 from helpers.settings import generate_settings
 
@@ -113,7 +113,7 @@ def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
     assert read_bytes(tmp_path / "images") == before
     found = [read_any_image(file).pixels for file in list_images(tmp_path / "images")]
     assert {image.dtype.name for image in found} == {"uint8", "uint16", "float32"}
-    summary = run(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 50))
+    summary = run(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 45))
     assert set(summary["status"]) == {"done"}
     scales = summary.set_index("image")["scale"]
     assert scales["small nuclei.png"] == 1 and scales["enlarged.png"] < 1
@@ -130,7 +130,7 @@ def test_more_nuclei_than_16_bit_can_number(tmp_path):
 def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
     Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "black.png")
     row = run(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=1).iloc[0]
-    assert (row["status"], row["n_nuclei"], row["warning"]) == ("done", 0, "no nucleus found")
+    assert (row["status"], row["n_nuclei"]) == ("done", 0) and "nothing but noise" in row["warning"]
     assert np.isnan(row["median_diameter_px"])
     nuclei = pd.read_csv(tmp_path / "out" / "nuclei.csv")
     assert len(nuclei) == 0 and {"label", "area_px", "area_um2"} <= set(nuclei.columns)
@@ -281,19 +281,96 @@ def test_an_image_that_has_changed_is_not_replaced_unasked(images, tmp_path):
     assert network.seen == 1 and summary["n_nuclei"]["one.png"] == 4
 
 
-def test_a_folder_may_be_done_in_parts(images, tmp_path):
+def test_a_folder_may_be_done_in_parts_with_other_parameters(images, tmp_path):
     out = tmp_path / "out"
     run(Thresholder(), images, out, pattern="one*")
-    assert len(run(Thresholder(), images, out, pattern="two*")) == 2
+    summary = run(Thresholder(), images, out, pattern="two*", diameter_px=20)
+    assert summary["image"].tolist() == ["one.png", "two nuclei.png"]
+    assert "1 images of earlier calls with another diameter_px" in summary.attrs["notes"][0]
     assert len(pd.read_csv(out / "nuclei.csv")) == 3
 
 
-@pytest.mark.parametrize("name", ["NA", "1e5", "null"])
+def test_what_is_gone_from_the_images_is_not_in_the_tables(images, tmp_path):
+    out = tmp_path / "out"
+    run(Thresholder(), images, out)
+    (images / "one.png").unlink()
+    summary = run(Thresholder(), images, out)
+    assert summary["image"].tolist() == ["drei ü.png", "two nuclei.png"]
+    assert "one.png" not in set(pd.read_csv(out / "nuclei.csv")["image"])
+    assert "images that are gone, and not in the tables: one.png" in summary.attrs["notes"][0]
+
+
+def test_files_that_are_left_out_are_counted_and_named(images, tmp_path):
+    (images / "slide.svs").write_bytes(b"")
+    (images / "a_mask.png").write_bytes(b"")
+    (images / "lost.png").symlink_to(images / "nowhere.png")
+    note = run(Thresholder(), images, tmp_path / "out").attrs["notes"][0]
+    assert note.startswith("3 files left out: a_mask.png (a result's name), lost.png (a broken")
+    run(Thresholder(), images, images, overwrite=True)
+    assert "one_mask.png" not in run(Thresholder(), images, images).attrs["notes"][0]
+
+
+def test_two_calls_do_not_write_into_one_folder(images, tmp_path):
+    out = tmp_path / "out"
+    with OutputFolder(out, {}).locked(), pytest.raises(BlockingIOError, match="another process"):
+        run(Thresholder(), images, out)
+    assert len(run(Thresholder(), images, out)) == 3
+
+
+def test_the_folder_of_the_results_is_checked_before_the_first_image(images, tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    network = Thresholder()
+    with pytest.raises(FileExistsError, match="is a file; give a folder"):
+        run(network, images, tmp_path / "out")
+    assert network.seen == 0
+
+
+def test_home_is_the_home_folder(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(Thresholder(), f"~/{images.name}", "~/out")
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+def test_the_pixel_size_of_a_file_is_used_and_named(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", squares(), imagej=True, resolution=(2, 2), metadata={"unit": "um"}
+    )
+    Image.fromarray(squares()).save(tmp_path / "b.png")
+    summary = run(Thresholder(), tmp_path, tmp_path / "out").set_index("image")
+    assert summary["pixel_size_um"]["a.tif"] == 0.5 and np.isnan(summary["pixel_size_um"]["b.png"])
+    assert summary["pixel_size_from"].tolist() == ["ImageJ", ""]
+    areas = pd.read_csv(tmp_path / "out" / "nuclei.csv").groupby("image")["area_um2"].first()
+    assert areas["a.tif"] == 36 and np.isnan(areas["b.png"])
+    given = run(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=2)
+    assert set(given["pixel_size_from"]) == {"given"}
+
+
+def test_names_too_long_and_images_too_large_are_failed_rows(images, tmp_path, monkeypatch):
+    Image.fromarray(squares()).save(images / f"{'x' * 245}.png")
+    monkeypatch.setattr("helpers.segment.folder.free_memory", lambda: 60 * 90 * BYTES_A_PIXEL)
+    Image.fromarray(squares(shape=(61, 90))).save(images / "big.png")
+    summary = run(Thresholder(), images, tmp_path / "out").set_index("image")
+    assert (summary["status"] == "failed").sum() == 2
+    assert "has 249 bytes" in summary["warning"].iloc[-1] and "243" in summary["warning"].iloc[-1]
+    assert "GB of memory" in summary["warning"]["big.png"]
+
+
+def test_a_failure_is_one_sentence(images, tmp_path):
+    class Failing(Thresholder):
+        def segment(self, image, *, scale=1.0):
+            raise RuntimeError("trace\n" * 1000)
+
+    summary = run(Failing(), images, tmp_path / "out")
+    assert (summary["warning"].str.len() < 350).all()
+
+
+@pytest.mark.parametrize("name", ["NA", "1e5", "001"])
 def test_names_that_look_like_numbers_stay_names(tmp_path, name):
     Image.fromarray(squares()).save(tmp_path / f"{name}.png")
     run(Thresholder(), tmp_path, tmp_path)
     nuclei = pd.read_csv(tmp_path / "nuclei.csv", keep_default_na=False)
     assert nuclei["image"].tolist() == [f"{name}.png"] * 2
+    assert pd.read_csv(tmp_path / "summary.csv")["image"].tolist() == [f"{name}.png"]
 
 
 def test_notes_that_were_damaged_are_not_believed(images, tmp_path):

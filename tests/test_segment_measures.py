@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
-from skimage.measure import regionprops_table
+from skimage.measure import label
 
 from helpers.run_folder import RunFolder
-from helpers.segment import measure
-from helpers.segment.folder import list_warnings, measure_distance
+from helpers.segment.image import list_warnings
 from helpers.segment.measure import COLUMNS, measure_nuclei
 from helpers.segment.outputs import draw_overlay
 from helpers.segment.scale import (
     KNOWN_DIAMETERS_PX,
+    N_PLACES,
     Scale,
     choose_scale,
+    find_places,
     read_known_diameters,
 )
 
@@ -20,32 +21,16 @@ GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
 
 
-def blobs(n=40, shape=(200, 220)):
-    rng = np.random.default_rng(1)
-    labels = np.zeros(shape, np.int32)
-    row, column = np.indices(shape)
-    for number in range(1, n):
-        top, left, a, b = rng.uniform((0, 0, 2, 2), (*shape, 12, 25))
-        labels[((row - top) / a) ** 2 + ((column - left) / b) ** 2 < 1] = number
-    labels[0, 0] = n  # one pixel
-    return labels
-
-
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_measures_are_those_of_scikit_image(monkeypatch, channels):
-    monkeypatch.setattr(measure, "BAND_PX", 33)
-    labels = blobs()
-    image = np.random.default_rng(0).integers(0, 60000, (*labels.shape, *channels), dtype=np.uint16)
-    gray = image.mean(axis=2) if channels else image
-    names = ("label", "area", "centroid", "axis_major_length", "axis_minor_length")
-    expected = regionprops_table(
-        labels, gray, properties=(*names, "eccentricity", "intensity_mean")
-    )
-    table = measure_nuclei(image, labels, name="a.png")
-    assert list(table.columns) == list(COLUMNS)
-    assert set(table["image"]) == {"a.png"}
-    for ours, theirs in zip(list(COLUMNS)[1:], expected, strict=True):
-        np.testing.assert_allclose(table[ours], expected[theirs], rtol=1e-6, atol=1e-4)
+def test_measures_of_a_known_ellipse():
+    table = measure_nuclei(COLOUR, (GRAY > 99).astype(int), name="a.png")
+    assert list(table.columns) == list(COLUMNS) and table["image"].tolist() == ["a.png"]
+    assert table["mean_intensity"][0] == pytest.approx(COLOUR[GRAY > 99].mean())
+    row, column = np.indices((80, 90))
+    labels = (((row - 30) / 20) ** 2 + ((column - 50) / 10) ** 2 < 1).astype(int)
+    row = measure_nuclei(labels.astype(np.float32), labels).iloc[0]
+    assert (row["centroid_row_px"], row["centroid_column_px"], row["mean_intensity"]) == (30, 50, 1)
+    assert row["major_axis_px"] == pytest.approx(40, rel=0.02)
+    assert row["eccentricity"] == pytest.approx(np.sqrt(1 - 0.5**2), rel=0.02)
 
 
 def test_a_pixel_size_adds_micrometres():
@@ -101,7 +86,7 @@ IMAGE = np.zeros((300, 300), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("size", "scale"), [(8, 2), (5, 2), (3, 4), (20, 1), (50, 1), (80, 0.5), (150, 0.25)]
+    ("size", "scale"), [(8, 2), (5, 2), (3, 4), (20, 1), (50, 1), (80, 0.5), (100, 0.5)]
 )
 def test_the_scale_brings_nuclei_to_sizes_that_the_network_knows(size, scale):
     found = choose_scale(Discs(size), IMAGE, known=(10, 60))
@@ -140,16 +125,55 @@ def test_nothing_plausible_keeps_the_image_as_it_is():
     found = choose_scale(network, IMAGE)
     assert found.scale == 1 and np.isnan(found.diameter_px)
     assert "Give the median diameter" in found.reason
-    assert sorted(network.scales) == [0.25, 0.5, 1, 2, 4]
+    assert sorted(network.scales) == [0.125, 0.25, 0.5, 1, 2, 4]
     small = Discs(0)
     choose_scale(small, np.zeros((20, 70), np.uint8))
     assert min(small.scales) == 1
 
 
-def test_the_usual_image_costs_one_trial_of_a_part_and_a_small_one():
-    network = Discs(20)
-    found = choose_scale(network, np.zeros((3000, 700, 3), np.uint8))
-    assert network.scales == [1, 0.5] and found.scale == 1 and found.labels is None
+class Threshold:
+    """A network that sees what is bright, and of nuclei wider than it knows nothing."""
+
+    def __init__(self, widest=60):
+        self.widest, self.shapes = widest, []
+
+    def segment(self, image, *, scale=1.0):
+        self.shapes.append(image.shape[:2])
+        labels = label(image > 100)
+        areas = np.bincount(labels.ravel())
+        return np.where(np.sqrt(areas) * scale > self.widest, 0, np.arange(len(areas)))[labels]
+
+
+def test_places_are_the_centre_and_where_most_is_to_be_seen():
+    image = np.zeros((1600, 1500), np.uint8)
+    image[60:90, 60:90] = 200
+    places = find_places(image)
+    assert len(places) == N_PLACES and places[0] == (544, 494, 512)
+    assert places[1][:2] == (0, 0)
+    assert find_places(image[:500, :500]) == [(0, 0, 512)]
+    assert places[1].widen(1024, image.shape) == (0, 0, 1024)
+
+
+def test_nuclei_around_an_empty_centre_decide_the_scale():
+    image = np.zeros((1600, 1600), np.uint8)
+    for k in range(10):
+        image[20:120, 150 * k + 20 : 150 * k + 120] = 200
+    assert choose_scale(Threshold(), image, known=(10, 60)).scale == 0.5
+    image = np.zeros((1600, 1600), np.uint8)
+    image[50:300, 50:300] = image[50:300, 1200:1450] = 200
+    found = choose_scale(Threshold(), image, known=(10, 60))
+    assert found.diameter_px == pytest.approx(282, rel=0.01)
+    assert found.scale == pytest.approx(np.sqrt(600) / found.diameter_px, abs=1e-4)
+
+
+def test_the_usual_image_costs_trials_of_squares():
+    network = Threshold()
+    image = np.zeros((3000, 700), np.uint8)
+    image[::40, ::40] = 200
+    image = np.kron(image[::20, ::20], np.ones((20, 20), np.uint8))
+    found = choose_scale(network, image)
+    assert found.scale == 1 and found.labels is None
+    assert max(map(min, network.shapes)) <= 700 and len(network.shapes) <= 2 * N_PLACES
 
 
 @pytest.mark.parametrize(("torn_from", "scale"), [(1, 0.5), (2, 1)])
@@ -225,31 +249,10 @@ def test_known_sizes_are_those_of_the_test_images(tmp_path):
 
 def test_warnings_name_what_is_strange():
     fine, half = Scale(1.0, 20, ""), Scale(0.5, 100, "")
-    areas = np.full(9, 314)
-    assert list_warnings(areas, 100 * 100, fine, (10, 60)) == []
-    assert "cover 94%" in list_warnings(areas, 3000, fine, (10, 60))[0]
-    assert "20.0 px" in list_warnings(areas, 10**6, fine, (30, 60))[0]
-    assert "10.0 px" in list_warnings(areas, 10**6, half, (15, 60))[0]
-
-
-class Brightness:
-    """A familiarity that takes the brightest pixel, of 255, for the distance."""
-
-    def distance(self, image):
-        self.seen = image
-        return float(image.max()) / 255
-
-    def warn(self, image):
-        return "too bright" if self.distance(image) > 1 else None
-
-
-def test_an_image_is_judged_as_the_network_sees_it():
-    familiarity = Brightness()
-    assert measure_distance(familiarity, GRAY) == (250 / 255, None)
-    assert measure_distance(familiarity, GRAY.astype(np.uint16) * 9)[1] == "too bright"
-    measure_distance(familiarity, COLOUR, 0.5)
-    assert familiarity.seen.shape == (10, 15, 3) and familiarity.seen.dtype == np.uint8
-    for image, brightest in ((GRAY / 250, 65535), (GRAY / 500, 32768), (GRAY - 125.0, 65535)):
-        measure_distance(familiarity, image.astype(np.float32))
-        assert familiarity.seen.dtype == np.uint16
-        assert abs(int(familiarity.seen.max()) - brightest) < 3
+    labels = np.zeros((100, 100), int)
+    assert list_warnings(labels, fine, (10, 60)) == ["no nucleus found"]
+    labels[:18, :18] = 1
+    assert list_warnings(labels, fine, (10, 60)) == []
+    assert "cover 100%" in list_warnings(labels[:18, :18], fine, (10, 60))[0]
+    assert "20 px wide" in list_warnings(labels, fine, (30, 60))[0]
+    assert "at scale 0.5 is 10" in list_warnings(labels, half, (15, 60))[0]

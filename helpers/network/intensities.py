@@ -72,11 +72,11 @@ def has_bright_ground(image: NDArray[np.number]) -> bool:
     >>> has_bright_ground(np.array([[9, 9, 0]], np.uint8)), has_bright_ground(np.zeros((2, 2)))
     (True, False)
     """
-    low, median, high = np.percentile(_telling_channel(image), POLARITY_PERCENTILES)
+    low, median, high = np.percentile(telling_channel(image), POLARITY_PERCENTILES)
     return bool(median - low > high - median)
 
 
-def _telling_channel(image: NDArray[np.number]) -> NDArray[np.number]:
+def telling_channel(image: NDArray[np.number]) -> NDArray[np.number]:
     """Return the channel, (H, W), in which the ground is told from the nuclei."""
     if image.ndim == 2 or image.shape[2] == 1:
         return image

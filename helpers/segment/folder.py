@@ -1,35 +1,132 @@
-"""Which files of a folder are images to segment, and what the files made from them are called."""
+"""From a folder of images to labels, masks, overlays, and two tables of all of them."""
 
 import math
+import os
+import re
 import time
 import unicodedata
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
+import psutil
+import tifffile
+from PIL import Image
+from tqdm.auto import tqdm
 
-from helpers.analysis.out_of_distribution import Familiarity
 from helpers.data.reading import read_any_image, refuse_unscaled
-from helpers.network.geometry import cut, rescale
-from helpers.segment.measure import (
-    COLUMNS,
-    add_micrometres,
-    check_positive,
-    median_diameter,
-)
-from helpers.segment.outputs import (
-    LABELS,
-    OUTPUTS,
-    OutputFolder,
-)
-from helpers.segment.scale import Scale, check_sizes
+from helpers.segment.measure import COLUMNS, add_micrometres, check_positive, median_diameter
+from helpers.segment.outputs import LABELS, OUTPUTS, OVERLAY, OutputFolder
+from helpers.segment.scale import check_sizes
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+SUMMARY_COLUMNS = {
+    "image": "str",
+    "status": "str",
+    "height": "Int64",
+    "width": "Int64",
+    "n_nuclei": "Int64",
+    "median_diameter_px": "float64",
+    "pixel_size_um": "float64",
+    "pixel_size_from": "str",
+    "channel": "str",
+    "scale": "float64",
+    "scale_reason": "str",
+    "distance": "float64",
+    "warning": "str",
+    "seconds": "float64",
+}
+DONE, FAILED = "done", "failed"
+LONGEST_NAME = 255  # bytes, of nearly every file system
+BYTES_A_PIXEL = 160
+"""Memory that segmenting takes beside the program itself, measured on images of 4 to 36
+megapixels."""
+
+
+def segment_folder(
+    images: str | Path,
+    out: str | Path,
+    network,
+    *,
+    channel: int | str | None = None,
+    plane: int | str | None = None,
+    pattern: str = "*",
+    diameter_px: float | None = None,
+    pixel_size_um: float | None = None,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Return one row an image, after writing what the network finds in a folder of images.
+
+    For every image `<stem>_labels.tif` (0 = background, 1 to N, the image's height and width,
+    uint16, or uint32 above 65,535 nuclei), `<stem>_mask.png` (0 and 255) and
+    `<stem>_overlay.png`; for all of them `nuclei.csv`, one row a nucleus, and `summary.csv`, one
+    row an image. An image that cannot be read or segmented is a row with its reason, and the
+    rest goes on. After an interruption the same call does the images that are not done yet.
+
+    The tables have all images whose results lie in `out` and that still exist, whichever call
+    made them, so a folder may be done in several calls.
+
+    Parameters
+    ----------
+    images, out : str or Path
+        Folders, "~" being the home; they may be the same.
+    network : helpers.segment.trained.TrainedNetwork
+        From `helpers.load_network`.
+    channel, plane : int or str, optional
+        Which channel and which plane of a file show the nuclei, as
+        `helpers.data.reading.read_any_image` takes them; None finds the channel of a colour image.
+    pattern : str
+        Which files; see `list_images`.
+    diameter_px : float, optional
+        Median diameter of the nuclei, in pixels; None finds it image by image.
+    pixel_size_um : float, optional
+        Side of a pixel in micrometres; None takes what a file says. Where it is known, the tables
+        have lengths and areas in both units.
+    overwrite : bool
+        Whether files may be replaced that were made by other programs, by another network, with
+        other parameters or of images that have changed since.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `summary.csv`: `status` is "done" or "failed", `median_diameter_px` that of
+        discs of the nuclei's areas, `channel` what was looked at, `scale` the factor by which the
+        network saw the image resized, `distance` how unlike the training images it is (up to 1 is
+        usual), `warning` what to look at, or why it failed. `attrs["notes"]` holds sentences on
+        files that were left out and on rows of earlier calls.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError, ValueError
+        If there are no images, two of one stem, or a parameter is not allowed.
+    FileExistsError
+        If something would be overwritten without being asked. Nothing is written then.
+    BlockingIOError
+        If another process writes into `out`.
+    """
+    check_sizes(diameter_px, network.known_px)
+    check_positive("pixel_size_um", pixel_size_um, "0.5")
+    files = list_images(images, pattern)
+    made_with = {"network": network.fingerprint, "diameter_px": diameter_px}
+    made_with |= {"channel": channel, "plane": plane}
+    output = OutputFolder(out, made_with)
+    with output.locked():
+        usable = [file for file in files if len(os.fsencode(file.stem + OVERLAY)) <= LONGEST_NAME]
+        if not overwrite:
+            output.refuse_obstacles(usable)
+        failed = [_fail(file, _say_long(file)) for file in files if file not in usable]
+        waiting = [file for file in usable if not output.is_done(file)]
+        n_done = len(files) - len(waiting)
+        for file in tqdm(waiting, "segmenting", len(files), initial=n_done, unit=" images"):
+            reason = _segment_one(network, file, output, channel, plane, diameter_px)
+            failed += [_fail(file, reason)] if reason else []
+        summary = _write_tables(output, files, failed, pixel_size_um)
+    summary.attrs["notes"] += list_left_out(images, out)
+    return summary
 
 
 def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
@@ -57,7 +154,7 @@ def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
     ValueError
         If no image is in it, or two images would become the same files.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.exists():
         raise FileNotFoundError(
             f"there is no folder {str(folder)!r}; give the folder of the images"
@@ -66,15 +163,10 @@ def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
         raise NotADirectoryError(
             f"{str(folder)!r} is a file; give the folder that holds it, and its name as the pattern"
         )
-    images = [
-        file
-        for file in sorted(folder.iterdir())
-        if is_image(file.name)
-        and fnmatchcase(file.name.lower(), pattern.lower())
-        and file.is_file()
-    ]
+    files = [file for file in sorted(folder.iterdir()) if is_image(file.name) and file.is_file()]
+    images = [file for file in files if fnmatchcase(file.name.lower(), pattern.lower())]
     if not images:
-        raise ValueError(_say_none(folder, pattern))
+        raise ValueError(_say_none(folder, pattern, len(files)))
     _refuse_same_stems(images)
     return images
 
@@ -91,16 +183,31 @@ def is_image(name: str) -> bool:
     return not lower.startswith(".") and lower.endswith(SUFFIXES) and not lower.endswith(OUTPUTS)
 
 
-def _say_none(folder: Path, pattern: str) -> str:
-    names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
-    n_images = sum(map(is_image, names))
+def list_left_out(images: str | Path, out: str | Path, n_named: int = 5) -> list[str]:
+    """Return a sentence that counts and names the files that are not taken for images, or none."""
+    images, out = Path(images).expanduser(), Path(out).expanduser()
+    found = []
+    for file in sorted(images.iterdir()):
+        if file.name.startswith(".") or file.is_dir() or (is_image(file.name) and file.is_file()):
+            continue
+        is_result = file.name.endswith((*OUTPUTS, "nuclei.csv", "summary.csv"))
+        if is_result and images.resolve() == out.resolve():
+            continue
+        why = "a result's name" if file.name.lower().endswith(OUTPUTS) else "no PNG, TIFF or JPEG"
+        found.append(f"{file.name} ({why if file.exists() else 'a broken link'})")
+    more = f" and {len(found) - n_named} more" if len(found) > n_named else ""
+    return [f"{len(found)} files left out: {', '.join(found[:n_named])}{more}"] if found else []
+
+
+def _say_none(folder: Path, pattern: str, n_images: int) -> str:
     if n_images:
         return (
             f"none of the {n_images} images in {str(folder)!r} matches the pattern {pattern!r}; "
             'the pattern "*" takes them all'
         )
+    n = sum(not file.name.startswith(".") for file in folder.iterdir())
     return (
-        f"{str(folder)!r} holds no image among its {len(names)} files and folders; allowed are "
+        f"{str(folder)!r} holds no image among its {n} files and folders; allowed are "
         f"{', '.join(SUFFIXES)}, not in subfolders. Save images of other formats as TIFF, without "
         "compression that loses detail"
     )
@@ -119,127 +226,89 @@ def _refuse_same_stems(images: Iterable[Path]) -> None:
         seen[stem] = file
 
 
-SUMMARY_COLUMNS = (
-    "image",
-    "status",
-    "height",
-    "width",
-    "n_nuclei",
-    "median_diameter_px",
-    "scale",
-    "scale_reason",
-    "distance",
-    "warning",
-    "seconds",
-)
-DONE, FAILED = "done", "failed"
-
-
-def segment_folder(
-    images: str | Path,
-    out: str | Path,
-    network,
-    *,
-    channel: int | str | None = None,
-    plane: int | str | None = None,
-    pattern: str = "*",
-    diameter_px: float | None = None,
-    pixel_size_um: float | None = None,
-    overwrite: bool = False,
-) -> pd.DataFrame:
-    """Return one row an image, after writing what the network finds in a folder of images.
-
-    For every image `<stem>_labels.tif` (0 = background, 1 to N, the image's height and width,
-    uint16, or uint32 above 65,535 nuclei), `<stem>_mask.png` (0 and 255) and
-    `<stem>_overlay.png`; for all of them `nuclei.csv`, one row a nucleus, and `summary.csv`, one
-    row an image. An image that cannot be read or segmented is a row with its reason, and the
-    rest goes on. After an interruption the same call goes on with the images that are not done;
-    delete the folder to do all anew. The tables list every image in `out` that was made
-    with the same network and parameters, so a folder may be done in several calls.
-
-    Parameters
-    ----------
-    images, out : str or Path
-        Folders; they may be the same.
-    network : helpers.segment.trained.TrainedNetwork
-        From `helpers.load_network`.
-    channel, plane : int or str, optional
-        Which channel and which plane of a file show the nuclei; None finds the channel.
-    pattern : str
-        Which files; see `list_images`.
-    diameter_px : float, optional
-        Median diameter of the nuclei, in pixels; None finds it image by image.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres: the tables then have lengths and areas in both units.
-    overwrite : bool
-        Whether files may be replaced that this network did not make, or not with these
-        parameters or of these images. What it did make so is kept either way.
-
-    Returns
-    -------
-    DataFrame
-        `image` (file name), `status` ("done" or "failed"), `height` and `width` (pixels),
-        `n_nuclei`, `median_diameter_px` (of discs of the nuclei's areas; NaN without nuclei),
-        `scale` and `scale_reason`, `distance` (above 1: unlike the training images), `warning`
-        (of a failed image the reason; empty if there is none), `seconds`.
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError, ValueError
-        If there are no images, two of one stem, or a parameter is not allowed.
-    FileExistsError
-        If something would be overwritten without being asked. Nothing is written then.
-    """
-    check_sizes(diameter_px, network.known_px)
-    check_positive("pixel_size_um", pixel_size_um, "0.5")
-    files = list_images(images, pattern)
-    made_with = {"network": network.fingerprint, "diameter_px": diameter_px}
-    output = OutputFolder(out, made_with)
-    if not overwrite:
-        output.refuse_obstacles(files)
-    waiting = [image for image in files if not output.is_done(image)]
-    n_done = len(files) - len(waiting)
-    failed = []
-    with tqdm(total=len(files), initial=n_done, desc="segmenting", unit=" images") as bar:
-        for image in waiting:
-            reason = _segment_one(network, image, output, channel, diameter_px)
-            failed += [_tell_failure(image, reason)] if reason else []
-            bar.update()
-    return _write_tables(output, failed, pixel_size_um)
-
-
-def _segment_one(network, file, output, channel, diameter_px) -> str | None:
+def _segment_one(network, file, output, channel, plane, diameter_px) -> str | None:
     """Write the results of one image and return None, or return why there are none."""
     start = time.monotonic()
     try:
-        image = read_any_image(file).pixels
-        refuse_unscaled(image, network.settings)
-        result = network.analyse(image, channel=channel, diameter_px=diameter_px)
+        refuse_too_large(file)
+        read = read_any_image(file, channel, plane)
+        refuse_unscaled(read.pixels, network.settings)
+        result = network.analyse(read.pixels, valid=read.valid, diameter_px=diameter_px)
+        nuclei = result.nuclei.assign(image=file.name)
     except Exception as reason:  # decoders and backends raise many types; the rest must go on
+        output.discard(file)
         return _say(reason)
-    nuclei = result.nuclei.assign(image=file.name)
     summary = {
         "image": file.name,
         "status": DONE,
-        "height": image.shape[0],
-        "width": image.shape[1],
+        "height": result.labels.shape[0],
+        "width": result.labels.shape[1],
         "n_nuclei": len(nuclei),
         "median_diameter_px": _or_none(median_diameter(nuclei["area_px"])),
+        "pixel_size_um": read.pixel_size_um,
+        "pixel_size_from": read.pixel_size_source,
+        "channel": read.about or result.channel,
         "scale": result.scale.scale,
         "scale_reason": result.scale.reason,
         "distance": _or_none(result.distance),
         "warning": "; ".join(result.warnings),
     }
     summary["seconds"] = round(time.monotonic() - start, 2)
-    output.write(file, image, result.labels, nuclei, summary)
+    output.write(file, read.pixels, result.labels, nuclei, summary)
     return None
 
 
+def refuse_too_large(file: Path) -> None:
+    """Raise ValueError for an image that needs more memory than is free; its pixels are not read.
+
+    A system that runs out of memory ends the program, and with it the whole folder.
+    """
+    try:
+        if file.suffix.lower() in (".tif", ".tiff"):
+            with tifffile.TiffFile(file) as tiff:
+                page = tiff.pages[0]
+                height, width = page.imagelength, page.imagewidth
+        else:
+            with catch_warnings(action="ignore"), Image.open(file) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as reason:  # it says how many pixels, and nothing else
+        height, width = int(re.search(r"\((\d+) pixels\)", str(reason))[1]), 1
+    except Exception:  # whatever is wrong with it, reading it says it better
+        return
+    needed, free = height * width * BYTES_A_PIXEL, free_memory()
+    if needed > free:
+        raise ValueError(
+            f"{height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are free: cut the image into parts, or reduce it"
+        )
+
+
+def free_memory() -> int:
+    """Return how many bytes of memory this process can still have, in a container too."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return max(0, min(free, limit - used))
+
+
 def _say(reason: Exception) -> str:
+    """Return why an image failed, in a sentence."""
     if isinstance(reason, MemoryError) or type(reason).__name__ == "ResourceExhaustedError":
         return "too large for this machine's memory; cut the image into parts"
     text = " ".join(str(reason).split())
+    text = text if len(text) < 300 else text[:300] + " ..."
     return text if type(reason) is ValueError else f"{type(reason).__name__}: {text}"
+
+
+def _say_long(file: Path) -> str:
+    return (
+        f"its name has {len(os.fsencode(file.name))} bytes, so that {OVERLAY!r} makes it too long; "
+        f"shorten it to {LONGEST_NAME - len(OVERLAY)} or less"
+    )
 
 
 def _or_none(value: float) -> float | None:
@@ -247,101 +316,35 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 3)
 
 
-def _tell_failure(image: Path, reason: str) -> dict[str, Any]:
+def _fail(image: Path, reason: str) -> dict[str, Any]:
     return {"image": image.name, "status": FAILED, "warning": reason}
 
 
 def _write_tables(
-    output: OutputFolder, failed: list[dict[str, Any]], pixel_size_um: float | None
+    output: OutputFolder, files: list[Path], failed: list[dict], pixel_size_um: float | None
 ) -> pd.DataFrame:
     """Write the tables of all that is in the folder and return the summary."""
-    without = {Path(row["image"]).stem for row in failed}
-    done = [row for row in output.read_notes() if Path(row["image"]).stem not in without]
+    names, without = {file.name for file in files}, {row["image"] for row in failed}
+    notes, messages = output.read_notes(files[0].parent)
+    done = [note["summary"] for note in notes if note["image"]["name"] not in without]
+    if pixel_size_um is not None:
+        given = {"pixel_size_um": pixel_size_um, "pixel_size_from": "given"}
+        done = [row | given if row["image"] in names else row for row in done]
     rows = sorted(done + failed, key=lambda row: row["image"])
-    summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    counts = ["height", "width", "n_nuclei"]
-    numbers = ["median_diameter_px", "scale", "distance", "seconds"]
-    summary[counts] = summary[counts].astype("Int64")
-    summary[numbers] = summary[numbers].astype(np.float64)
-    tables = [output.read_nuclei(Path(row["image"]).stem) for row in rows if row["status"] == DONE]
-    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
-    tables = [table for table in tables if len(table)] or [empty]
-    nuclei = add_micrometres(pd.concat(tables, ignore_index=True), pixel_size_um)
-    output.write_tables(nuclei, summary)
+    summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
+    texts = [name for name, dtype in SUMMARY_COLUMNS.items() if dtype == "str"]
+    summary[texts] = summary[texts].replace({"nan": "", "None": ""})
+    output.write_tables(_join_nuclei(output, done), summary)
+    summary.attrs["notes"] = messages
     return summary
 
 
-LOOK_PX = 1024
-"""Side of the square in the centre by which an image's looks are judged."""
-MOSTLY = 0.5
-"""Share of an image above which it is strange that nuclei cover so much."""
-
-
-def measure_distance(familiarity: Familiarity, image: NDArray, scale: float = 1.0):
-    """Return how far an image is from the training images, and a sentence where that is far.
-
-    Parameters
-    ----------
-    familiarity : Familiarity
-        Of the network.
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-        Floats outside 0..1 are judged as if their own range were the full scale.
-    scale : float
-        The factor by which the network sees the image resized.
-
-    Returns
-    -------
-    distance : float
-        0 the same, up to 1 usual, above unlike the training images.
-    warning : str or None
-    """
-    seen = _as_seen(image, scale)
-    distance = float(familiarity.distance(seen))
-    return distance, familiarity.warn(seen) if distance > 1 else None
-
-
-def _as_seen(image: NDArray, scale: float) -> NDArray:
-    """Return the centre of an image at the network's scale, uint8 or uint16."""
-    side = math.ceil(LOOK_PX / scale)
-    centre = cut(image, side, side)
-    if centre.dtype.kind == "f":
-        low, high = min(float(image.min()), 0.0), max(float(image.max()), 1.0)
-        centre = np.floor((centre - low) / (high - low) * 65535 + 0.5).astype(np.uint16)
-    return rescale(centre, tuple(max(1, round(side * scale)) for side in centre.shape[:2]))
-
-
-def list_warnings(areas: NDArray, n_pixels: int, scale: Scale, known: tuple[float, float]):
-    """Return sentences on what the labels of an image should make one look twice at.
-
-    Parameters
-    ----------
-    areas : (N,) array
-        Of the nuclei, in pixels.
-    n_pixels : int
-        Of the image.
-    scale : Scale
-    known : (low, high)
-        Median diameters in pixels that the network knows.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> list_warnings(np.array([]), 256, Scale(1.0, math.nan, ""), (10, 60))
-    ['no nucleus found']
-    """
-    if not len(areas):
-        return ["no nucleus found"]
-    warnings = []
-    covered = float(np.sum(areas)) / n_pixels
-    if covered > MOSTLY:
-        warnings.append(f"nuclei cover {covered:.0%} of the image: ground may be taken for nucleus")
-    seen = median_diameter(areas) * scale.scale
-    if not known[0] <= seen <= known[1]:
-        warnings.append(
-            f"the median diameter is {seen:.1f} px as the network sees it, and it knows "
-            f"{known[0]:g} to {known[1]:g} px: check `scale`, or give the diameter"
-        )
-    return warnings
+def _join_nuclei(output: OutputFolder, done: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the nuclei of all images, in micrometres too where a pixel size is known."""
+    tables = [output.read_nuclei(Path(row["image"]).stem) for row in done]
+    sizes = {row["image"]: row.get("pixel_size_um") for row in done}
+    tables = [table for table in tables if len(table)]
+    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
+    nuclei = pd.concat(tables, ignore_index=True) if tables else empty
+    known = any(size is not None for size in sizes.values())
+    return add_micrometres(nuclei, nuclei["image"].map(sizes).astype(np.float64) if known else None)

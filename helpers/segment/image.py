@@ -1,13 +1,23 @@
 """One image from anywhere to the labels of its nuclei, with how they came about."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from skimage.segmentation import relabel_sequential
 
-from helpers.segment.measure import check_positive, measure_nuclei
-from helpers.segment.scale import Scale, choose_scale
+from helpers.analysis.out_of_distribution import Familiarity
+from helpers.network.geometry import cut, rescale
+from helpers.segment.measure import check_positive, measure_nuclei, median_diameter
+from helpers.segment.prepare import is_blank, prepare
+from helpers.segment.scale import Scale, check_sizes, choose_scale
+
+LOOK_PX = 1024
+"""Side of the square in the centre by which an image's looks are judged."""
+MOSTLY = 0.5
+"""Share of an image above which it is strange that nuclei cover so much."""
 
 
 class Result(NamedTuple):
@@ -31,6 +41,7 @@ def analyse(
     network,
     image: NDArray,
     *,
+    valid: NDArray[np.bool_] | None = None,
     channel: int | str | None = None,
     diameter_px: float | None = None,
     pixel_size_um: float | None = None,
@@ -40,9 +51,11 @@ def analyse(
     Parameters
     ----------
     network : helpers.segment.trained.TrainedNetwork
-    image : (H, W) or (H, W, C) array
+    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
+    valid : (H, W) bool array, optional
+        False where there is no image; constant margins are found beside that.
     channel : int or str, optional
-        Which channel shows the nuclei: its number from 0 on, a colour ("blue"), or
+        Which channel shows the nuclei: a number from 1 on, a colour such as "blue", or
         "haematoxylin"; None finds it.
     diameter_px : float, optional
         Median diameter of the nuclei, in pixels; None finds the scale.
@@ -54,17 +67,102 @@ def analyse(
     ValueError
         If the image or a parameter is not one that can be used.
     """
-    from helpers.segment.folder import list_warnings, measure_distance
-
+    check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
-    scale = choose_scale(network.predictor, image, diameter_px=diameter_px, known=network.known_px)
-    labels = scale.labels
-    if labels is None:
-        labels = network.predictor.segment(image, scale=scale.scale)
-    distance, warnings = np.nan, []
+    image, valid = _split_invalid(np.asarray(image), valid)
+    field = prepare(image, valid, channel)
+    labels = np.zeros(image.shape[:2], np.int32)
+    if is_blank(field.image):
+        scale = Scale(1.0, np.nan, "nothing but noise: not asked")
+        warnings = ["no nucleus found: the image shows nothing but noise"]
+        return Result(labels, scale, field.channel, warnings, np.nan, image, pixel_size_um)
+    scale = choose_scale(
+        network.predictor, field.image, diameter_px=diameter_px, known=network.known_px
+    )
+    found = scale.labels
+    if found is None:
+        found = network.predictor.segment(field.image, scale=scale.scale)
+    if field.valid is not None:
+        found = relabel_sequential(np.where(field.valid, found, 0))[0]
+    labels[field.box] = found
+    warnings = field.warnings + list_warnings(labels, scale, network.known_px)
+    distance = np.nan
     if network.familiarity is not None:
-        distance, unlike = measure_distance(network.familiarity, image, scale.scale)
+        distance, unlike = measure_distance(network.familiarity, field.image, scale.scale)
         warnings += [unlike] if unlike else []
+    return Result(
+        labels, scale._replace(labels=None), field.channel, warnings, distance, image, pixel_size_um
+    )
+
+
+def _split_invalid(image: NDArray, valid) -> tuple[NDArray, NDArray[np.bool_] | None]:
+    """Return the image without alpha and NaN, and where it is image."""
+    if image.ndim == 3 and image.shape[2] == 4:
+        opaque = image[..., 3] > 0
+        image, valid = image[..., :3], opaque if valid is None else valid & opaque
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        finite = np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
+        valid = finite if valid is None else valid & finite
+        image = np.where(finite if image.ndim == 2 else finite[..., None], image, 0)
+    return image, valid
+
+
+def measure_distance(familiarity: Familiarity, image: NDArray, scale: float = 1.0):
+    """Return how far an image is from the training images, and a sentence where that is far.
+
+    Parameters
+    ----------
+    familiarity : Familiarity
+        Of the network.
+    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
+        Floats outside 0..1 are judged as if their own range were the full scale.
+    scale : float
+        The factor by which the network sees the image resized.
+
+    Returns
+    -------
+    distance : float
+        0 the same, up to 1 usual, above unlike the training images.
+    warning : str or None
+    """
+    seen = _as_seen(image, scale)
+    distance = float(familiarity.distance(seen))
+    return distance, familiarity.warn(seen) if distance > 1 else None
+
+
+def _as_seen(image: NDArray, scale: float) -> NDArray:
+    """Return the centre of an image at the network's scale, uint8 or uint16."""
+    side = math.ceil(LOOK_PX / scale)
+    centre = cut(image, side, side)
+    if centre.dtype.kind == "f":
+        low, high = min(float(image.min()), 0.0), max(float(image.max()), 1.0)
+        centre = np.floor((centre - low) / (high - low) * 65535 + 0.5).astype(np.uint16)
+    return rescale(centre, tuple(max(1, round(side * scale)) for side in centre.shape[:2]))
+
+
+def list_warnings(
+    labels: NDArray[np.integer], scale: Scale, known: tuple[float, float]
+) -> list[str]:
+    """Return sentences on what the labels of an image should make one look twice at.
+
+    Examples
+    --------
+    >>> list_warnings(np.zeros((9, 9), int), Scale(1.0, math.nan, ""), (10, 60))
+    ['no nucleus found']
+    """
     areas = np.bincount(labels.ravel())[1:]
-    warnings += list_warnings(areas[areas > 0], labels.size, scale, network.known_px)
-    return Result(labels, scale, "as stored", warnings, distance, image, pixel_size_um)
+    areas = areas[areas > 0]
+    if not len(areas):
+        return ["no nucleus found"]
+    warnings = []
+    covered = areas.sum() / labels.size
+    if covered > MOSTLY:
+        warnings.append(f"nuclei cover {covered:.0%} of the image: ground may be taken for nucleus")
+    seen = median_diameter(areas) * scale.scale
+    if not known[0] <= seen <= known[1]:
+        warnings.append(
+            f"the nuclei found are {median_diameter(areas):.0f} px wide, which at scale "
+            f"{scale.scale:g} is {seen:.0f}; the network knows {known[0]:.0f} to {known[1]:.0f}: "
+            "give their diameter"
+        )
+    return warnings

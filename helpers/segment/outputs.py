@@ -7,7 +7,8 @@ done, and nothing is replaced that was made otherwise.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from helpers.figures.common import PREDICTION, stretch
+from helpers.run_folder import RunFolder, write_whole
 from helpers.segment.measure import COLUMNS
 
 LABELS, MASK, OVERLAY = "_labels.tif", "_mask.png", "_overlay.png"
@@ -35,21 +37,46 @@ class OutputFolder:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Made when first written to.
     made_with : mapping
         What the results depend on beside the images: JSON values by name.
     """
 
     def __init__(self, path: str | Path, made_with: Mapping[str, Any]):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.parts = self.path / PARTS
         self.made_with = json.loads(json.dumps(made_with))  # as it will be read back
 
-    def refuse_obstacles(self, images: Iterable[Path]) -> None:
-        """Raise FileExistsError if a result would replace a file that was made otherwise."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from writing into it meanwhile.
+
+        Raises
+        ------
+        OSError
+            If nothing can be written there, or another process does so.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{str(self.path)!r} is a file; give a folder for the results")
+        try:
+            lock = RunFolder(self.parts.resolve()).lock("predicting")
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(lock)
+                except BlockingIOError:
+                    raise BlockingIOError(
+                        f"another process writes into {str(self.path)!r} just now; wait for it, or "
+                        "give another folder for the results"
+                    ) from None
+                yield
+        finally:
+            for folder in (self.parts, self.path):  # where nothing was written, nothing stays
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def refuse_obstacles(self, images: Iterable[Path]) -> None:
+        """Raise FileExistsError if a result would replace a file that was made otherwise."""
         found = [why for image in images if (why := self._find_obstacle(image))]
         if not any(self.parts.glob("*.json")):
             tables = [name for name in (NUCLEI, SUMMARY) if (self.path / name).exists()]
@@ -66,7 +93,8 @@ class OutputFolder:
         note = self._read_note(image.stem)
         files = [self.parts / f"{image.stem}.csv", *(self.path / (image.stem + e) for e in OUTPUTS)]
         exist = all(file.exists() for file in files)
-        return exist and self._is_own(note) and _is_same(image, note["image"])
+        is_own = note is not None and self._list_changes(note) == []
+        return exist and is_own and _is_same(image, note["image"])
 
     def write(
         self,
@@ -91,25 +119,55 @@ class OutputFolder:
             Of JSON values.
         """
         stem = image.stem
-        self.parts.mkdir(parents=True, exist_ok=True)
         (self.path / (stem + LABELS)).unlink(missing_ok=True)
         note = {"image": _describe(image), "made_with": self.made_with, "summary": dict(summary)}
         text = json.dumps(note, indent=1, ensure_ascii=False)
-        self._write_table(self.parts / f"{stem}.csv", nuclei)
-        self._whole(
+        _write_table(self.parts / f"{stem}.csv", nuclei)
+        write_whole(
             self.parts / f"{stem}.json", lambda part: part.write_text(text, encoding="utf-8")
         )
         mask, overlay = (labels > 0).astype(np.uint8) * 255, draw_overlay(pixels, labels)
         for end, array in ((MASK, mask), (OVERLAY, overlay)):
-            self._whole(self.path / (stem + end), lambda part, a=array: _write_png(part, a))
-        self._whole(self.path / (stem + LABELS), lambda part: write_labels(part, labels))
+            write_whole(self.path / (stem + end), lambda part, a=array: _write_png(part, a))
+        write_whole(self.path / (stem + LABELS), lambda part: write_labels(part, labels))
 
-    def read_notes(self) -> list[dict[str, Any]]:
-        """Return the summaries of all images whose labels are there and were made in this way."""
+    def discard(self, image: Path) -> None:
+        """Remove the results of an image that this program made; it fails now."""
+        if self._read_note(image.stem) is None:
+            return
+        files = [self.path / (image.stem + end) for end in OUTPUTS]
+        for file in (*files, *(self.parts / (image.stem + end) for end in (".csv", ".json"))):
+            file.unlink(missing_ok=True)
+
+    def read_notes(self, images: Path) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the notes of all images that are done, and sentences on what is special in them.
+
+        Parameters
+        ----------
+        images : Path
+            The folder of this call's images. An image of another folder counts as long as it
+            exists there.
+        """
         stems = [table.stem for table in sorted(self.parts.glob("*.csv"))]
         stems = [stem for stem in stems if (self.path / (stem + LABELS)).exists()]
-        notes = [self._read_note(stem) for stem in stems]
-        return [note["summary"] for note in notes if self._is_own(note)]
+        notes = [note for stem in stems if (note := self._read_note(stem))]
+        where = [Path(n["image"].get("folder", images), n["image"]["name"]) for n in notes]
+        there = [note for note, file in zip(notes, where, strict=True) if file.exists()]
+        gone = [note["image"]["name"] for note in notes if note not in there]
+        messages = []
+        if gone:
+            messages.append(
+                f"{len(gone)} results are of images that are gone, and not in the tables: "
+                f"{', '.join(gone[:NAMED])}{' ...' if len(gone) > NAMED else ''}"
+            )
+        changes = [change for note in there if (change := self._list_changes(note))]
+        if changes:
+            names = sorted({name for change in changes for name in change})
+            messages.append(
+                f"the tables hold {len(changes)} images of earlier calls with another "
+                f"{' and '.join(names)}"
+            )
+        return there, messages
 
     def read_nuclei(self, stem: str) -> pd.DataFrame:
         """Return the nuclei of an image, as `write` was given them."""
@@ -118,21 +176,8 @@ class OutputFolder:
 
     def write_tables(self, nuclei: pd.DataFrame, summary: pd.DataFrame) -> None:
         """Write `nuclei.csv` and `summary.csv`, each whole or not at all."""
-        self.parts.mkdir(parents=True, exist_ok=True)
-        self._write_table(self.path / NUCLEI, nuclei)
-        self._write_table(self.path / SUMMARY, summary)
-
-    def _write_table(self, file: Path, table: pd.DataFrame) -> None:
-        self._whole(file, lambda part: table.to_csv(part, index=False, float_format="%.8g"))
-
-    def _whole(self, file: Path, write: Callable[[Path], Any]) -> None:
-        """Let `write` fill a temporary file, which then takes the place of `file` at once."""
-        part = self.parts / f"{file.name}.tmp"
-        try:
-            write(part)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        _write_table(self.path / NUCLEI, nuclei)
+        _write_table(self.path / SUMMARY, summary)
 
     def _read_note(self, stem: str) -> dict[str, Any] | None:
         try:
@@ -141,8 +186,9 @@ class OutputFolder:
         except (OSError, ValueError):
             return None
 
-    def _is_own(self, note: dict[str, Any] | None) -> bool:
-        return note is not None and note["made_with"] == self.made_with
+    def _list_changes(self, note: dict[str, Any]) -> list[str]:
+        """Return the names of what a result was made with that is another now."""
+        return [k for k, v in self.made_with.items() if note["made_with"].get(k) != v]
 
     def _find_obstacle(self, image: Path) -> str | None:
         existing = [image.stem + e for e in OUTPUTS if (self.path / (image.stem + e)).exists()]
@@ -151,12 +197,15 @@ class OutputFolder:
         note = self._read_note(image.stem)
         if note is None:
             return f"{existing[0]} was not made by this program"
-        if note["made_with"] != self.made_with:
-            names = [k for k, v in self.made_with.items() if note["made_with"].get(k) != v]
-            return f"{existing[0]} was made with another {' and '.join(names) or 'version'}"
+        if names := self._list_changes(note):
+            return f"{existing[0]} was made with another {' and '.join(names)}"
         if not _is_same(image, note["image"]):
             return f"{existing[0]} was made of another image than {image.name} is now"
         return None
+
+
+def _write_table(file: Path, table: pd.DataFrame) -> None:
+    write_whole(file, lambda part: table.to_csv(part, index=False, float_format="%.8g"))
 
 
 def write_labels(file: Path, labels: NDArray[np.integer]) -> None:
@@ -175,6 +224,7 @@ def _describe(image: Path) -> dict[str, Any]:
     status = image.stat()
     return {
         "name": image.name,
+        "folder": str(image.resolve().parent),
         "size": status.st_size,
         "modified_ns": status.st_mtime_ns,
         "sha256": _digest(image),

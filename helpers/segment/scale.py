@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.network.geometry import cut
 from helpers.run_folder import RunFolder
 from helpers.segment.measure import check_positive, median_diameter
 
@@ -14,7 +13,7 @@ KNOWN_DIAMETERS_PX = (10.0, 60.0)
 """Median diameters of an image's nuclei that are taken as known where a run does not say."""
 KNOWN_SHARE = 0.98
 """Share of a run's test images, by the median diameter of their nuclei, that counts as known."""
-ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0))
+ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0), (0.125,))
 """Scales that are tried, round by round, until one of a round is plausible."""
 GAIN = 1.1
 """How many times as much nuclei must cover at a smaller scale for it to be taken instead.
@@ -24,8 +23,13 @@ lies between them is missing. Where nothing is torn, both scales cover about the
 smaller one covers more because small nuclei become one with what lies around them. Nuclei of a size
 in the lower half of the known range are not torn, so nothing is reduced to get there.
 """
+LEAP = 2.0
+"""The same for a scale far below one above 1, where hardly anything was found at 1: enlarged, large
+nuclei may show pieces of themselves."""
 TRIAL_PX = 512
-"""Side of the square in the centre that is tried; dozens of nuclei even at 80 pixels each."""
+"""Side of the squares that are tried; dozens of nuclei even at 80 pixels each."""
+N_PLACES = 3
+"""How many squares at most: the centre, and where the image holds most."""
 SPECK = 1 / 16
 """Share of a typical nucleus's area, a quarter of its width, below which something is a speck."""
 MIN_SIDE_PX = 16  # smaller images are not made smaller still
@@ -52,12 +56,32 @@ class Trial(NamedTuple):
 
     scale: float
     diameter_px: float  # median, in the image as stored
-    covered: float  # share of the pixels tried, 0 to 1
-    labels: NDArray[np.int32]
+    covered: float  # share of the pixels of the places, 0 to 1
+    labels: NDArray[np.int32] | None = None  # where the whole image was tried
 
     def is_plausible(self, known: tuple[float, float]) -> bool:
         """Tell whether the nuclei found have, as the network sees them, a size that it knows."""
         return known[0] <= self.diameter_px * self.scale <= known[1]
+
+
+class Place(NamedTuple):
+    """A square of an image, by its first row and column and its side."""
+
+    top: int
+    left: int
+    side: int
+
+    def cut(self, array: NDArray) -> NDArray:
+        """Return the square, or what of it lies in the array."""
+        return array[self.top : self.top + self.side, self.left : self.left + self.side]
+
+    def widen(self, side: int, shape: tuple[int, ...]) -> "Place":
+        """Return a square of `side` around the same centre, moved into the image."""
+        starts = [
+            max(0, min(start + (self.side - side) // 2, length - side))
+            for start, length in zip(self[:2], shape, strict=False)
+        ]
+        return Place(*starts, side)
 
 
 def read_known_diameters(run: RunFolder) -> tuple[float, float]:
@@ -86,12 +110,13 @@ def choose_scale(
 
     With a given diameter: 1 inside the known range, else the factor that brings it to the range's
     geometric middle, as the network is weaker at its ends. Without one the network itself is asked,
-    on a square of at most `TRIAL_PX` in the centre: if the nuclei that it finds at scale 1 have a
+    in up to `N_PLACES` squares of the image: if the nuclei that it finds at scale 1 have a
     known size, 1 is taken. If not, smaller and larger scales are tried, and among those at which
     the nuclei found have a known size the one where they cover most. If there is none, 1 is kept.
     What is taken gives way to a smaller scale if the nuclei may be torn: there they have a known
     size too and cover more than `GAIN` times as much, and at twice that scale they would be in the
-    upper half of the known sizes. A quarter is tried only where a half was better.
+    upper half of the known sizes. A quarter is tried only where a half was better. Nuclei of
+    more than twice the largest known diameter are brought to the geometric middle, too.
 
     Parameters
     ----------
@@ -139,17 +164,17 @@ def _middle(known: tuple[float, float]) -> float:
 
 
 def _scale_found(network: Segmenter, image: NDArray, known: tuple[float, float]) -> Scale:
-    square = cut(image, TRIAL_PX, TRIAL_PX)
+    places = find_places(image)
     trials: list[Trial] = []
     for scales in ROUNDS:
-        tried = [try_scale(network, square, scale) for scale in scales if _fits(square, scale)]
+        tried = [try_scale(network, image, s, places) for s in scales if _fits(image, s)]
         trials += tried
         plausible = [trial for trial in tried if trial.is_plausible(known)]
         if plausible:
             best = max(plausible, key=lambda trial: trial.covered)
-            best = _reduce(network, square, best, known)
-            reason = f"found: {best.diameter_px:.1f} px{_say_seen(best)}"
-            return _conclude(best, f"{reason}; the network knows {_say_range(known)}", image)
+            best = _leap(network, image, places, trials, best, known)
+            best = _reduce(network, image, places, best, known)
+            return _conclude(best, known)
     first = trials[0]
     found = "no nuclei" if np.isnan(first.diameter_px) else f"{first.diameter_px:.1f} px"
     tried = ", ".join(f"{trial.scale:g}" for trial in trials)
@@ -157,15 +182,58 @@ def _scale_found(network: Segmenter, image: NDArray, known: tuple[float, float])
         f"found: {found}; at none of the scales {tried} are there nuclei of {_say_range(known)}. "
         "Give the median diameter of the nuclei if you see some"
     )
-    return _conclude(first, reason, image)
+    return Scale(first.scale, first.diameter_px, reason, first.labels)
 
 
-def try_scale(network: Segmenter, square: NDArray, scale: float) -> Trial:
-    """Return what the network finds in `square` at one scale."""
-    labels = network.segment(square, scale=scale)
-    areas = np.bincount(labels.ravel())[1:]
-    diameter_px = median_diameter(drop_specks(areas[areas > 0]))
-    return Trial(scale, diameter_px, float((labels > 0).mean()), labels)
+def find_places(image: NDArray) -> list[Place]:
+    """Return up to `N_PLACES` squares: the centre, and the others in which most is to be seen.
+
+    An image that fits into a square is one place.
+    """
+    shape, side = image.shape[:2], TRIAL_PX
+    centre = Place(max(0, (shape[0] - side) // 2), max(0, (shape[1] - side) // 2), side)
+    starts = [
+        np.linspace(0, max(length - side, 0), max(1, round(length / side)), dtype=int).tolist()
+        for length in shape
+    ]
+    others = [Place(top, left, side) for top in starts[0] for left in starts[1]]
+    others = [
+        other
+        for other in others
+        if max(abs(other.top - centre.top), abs(other.left - centre.left)) >= side / 2
+    ]
+    others.sort(key=lambda place: -float(place.cut(image)[::4, ::4].std()))
+    return [centre, *others[: N_PLACES - 1]]
+
+
+def try_scale(network: Segmenter, image: NDArray, scale: float, places: list[Place]) -> Trial:
+    """Return what the network finds at one scale, in squares that it sees in the same size."""
+    is_large = max(image.shape[:2]) > TRIAL_PX
+    side = round(TRIAL_PX / (scale if is_large else min(scale, 1)))
+    wide = [place.widen(side, image.shape) for place in places]
+    found = {window: network.segment(window.cut(image), scale=scale) for window in set(wide)}
+    areas = np.concatenate([_measure_areas(found[w], w, image.shape) for w in found])
+    inner = [
+        Place(max(place.top - window.top, 0), max(place.left - window.left, 0), place.side).cut(
+            found[window]
+        )
+        for place, window in zip(places, wide, strict=True)
+    ]
+    covered = float(np.mean([(labels > 0).mean() for labels in inner]))
+    whole = [labels for labels in found.values() if labels.shape == image.shape[:2]]
+    diameter_px = median_diameter(drop_specks(areas))
+    return Trial(scale, diameter_px, covered, whole[0] if whole else None)
+
+
+def _measure_areas(labels: NDArray, window: Place, shape: tuple[int, ...]) -> NDArray[np.integer]:
+    """Return the areas of the nuclei that the window does not cut."""
+    areas = np.bincount(labels.ravel())
+    for axis, start in enumerate(window[:2]):
+        rows = np.moveaxis(labels, axis, 0)
+        areas[rows[:1] * (start > 0)] = 0
+        areas[rows[-1:] * (start + window.side < shape[axis])] = 0
+    areas = areas[1:]
+    return areas[areas > 0]
 
 
 def drop_specks(areas: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -186,18 +254,29 @@ def drop_specks(areas: NDArray[np.integer]) -> NDArray[np.integer]:
     return areas[areas >= typical * SPECK]
 
 
-def _reduce(network: Segmenter, square: NDArray, best: Trial, known: tuple[float, float]) -> Trial:
-    """Return the trial at a half or a quarter, if nuclei look torn at that of `best`; else `best`.
+def _leap(network, image, places, trials, best: Trial, known) -> Trial:
+    """Return the trial far below a scale above 1 if it covers much more; else `best`."""
+    if best.scale <= 1 or trials[0].covered >= best.covered / LEAP:
+        return best
+    done = {trial.scale for trial in trials}
+    scales = [s for round_ in ROUNDS for s in round_ if s < 1 and s not in done]
+    others = [try_scale(network, image, s, places) for s in scales if _fits(image, s)]
+    others = [t for t in others if t.is_plausible(known) and t.covered > LEAP * best.covered]
+    return max(others, key=lambda trial: trial.covered, default=best)
+
+
+def _reduce(network: Segmenter, image: NDArray, places, best: Trial, known) -> Trial:
+    """Return the trial at a smaller scale, if nuclei look torn at that of `best`; else `best`.
 
     A scale above 1 was taken because nuclei are too small at 1, and is kept.
     """
-    if min(square.shape[:2]) * best.scale <= known[1]:
+    if min(*image.shape[:2], TRIAL_PX) * best.scale <= known[1]:
         return best  # too small to hold a nucleus that the network does not know
     smaller = [scale for round_ in ROUNDS for scale in round_ if scale < best.scale <= 1]
     for scale in smaller:
-        if not _fits(square, scale):
+        if not _fits(image, scale):
             break
-        trial = try_scale(network, square, scale)
+        trial = try_scale(network, image, scale, places)
         is_large = 2 * trial.diameter_px * scale >= _middle(known)
         covers_more = trial.covered > GAIN * best.covered
         if not (is_large and covers_more and trial.is_plausible(known)):
@@ -206,9 +285,14 @@ def _reduce(network: Segmenter, square: NDArray, best: Trial, known: tuple[float
     return best
 
 
-def _conclude(trial: Trial, reason: str, image: NDArray) -> Scale:
-    whole = trial.labels if trial.labels.shape == image.shape[:2] else None
-    return Scale(trial.scale, trial.diameter_px, reason, whole)
+def _conclude(best: Trial, known: tuple[float, float]) -> Scale:
+    reason = f"found: {best.diameter_px:.1f} px"
+    if best.diameter_px > 2 * known[1]:
+        scale = round(_middle(known) / best.diameter_px, 4)
+        reason += f", brought to {_middle(known):.1f} px; the network knows {_say_range(known)}"
+        return Scale(scale, best.diameter_px, reason)
+    reason += f"{_say_seen(best)}; the network knows {_say_range(known)}"
+    return Scale(best.scale, best.diameter_px, reason, best.labels)
 
 
 def _fits(square: NDArray, scale: float) -> bool:
