@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import helpers
-from helpers.data.sample import draw_image
+from helpers.data.drawing import draw_image
 from helpers.evaluation.matching import match
 from helpers.network.saving import save_network
 from helpers.network.unet import build_unet
@@ -20,7 +20,7 @@ def test_the_end_counts_failures_and_warnings_and_names_the_results(tmp_path):
     rows = [
         ("a.png", "done", 5, ""),
         ("b.png", "done", 0, "none"),
-        ("c.png", "failed", None, "?"),
+        ("c.png", "failed", 0, "?"),
     ]
     summary = pd.DataFrame(rows, columns=["image", "status", "n_nuclei", "warning"])
     summary.attrs["notes"] = ["2 files left out"]
