@@ -40,6 +40,12 @@ class Session(NamedTuple):
         except DataFaultError as error:
             self.run.write_csv("faults.csv", error.faults)
             raise
+        if not data.table["labelled"].any():
+            raise ValueError(
+                f"none of the {len(data)} images in {self.location!r} has masks, so there is "
+                "nothing to learn from; put label images into a folder masks/ beside images/ (see "
+                "data/README.md), or let `nuclei predict` segment them"
+            )
         if masks and masks != (noted or "numbered"):
             self.run.write_json("masks.json", masks)
         return data

@@ -156,6 +156,12 @@ def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, wri
         settle_split(session, OTHER, data=data)
 
 
+def test_images_without_masks_cannot_be_learnt_from(tmp_path, write_set):
+    files = files_of("a", some_image()) | files_of("b", some_image(1))
+    with pytest.raises(ValueError, match="none of the 2 images in .* has masks"):
+        session_of(tmp_path / "run", write_set(files)).read_data()
+
+
 def test_every_page_reads_masks_as_the_first_one_did(tmp_path, write_set):
     whole = box(2, 2, 5, 5) + box(12, 12, 5, 5) + box(2, 20, 5, 5)
     session = session_of(tmp_path / "run", write_set(files_of("a", some_image(), [whole])))
