@@ -158,7 +158,7 @@ def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, wri
 
 def test_images_without_masks_cannot_be_learnt_from(tmp_path, write_set):
     files = files_of("a", some_image()) | files_of("b", some_image(1))
-    with pytest.raises(ValueError, match="none of the 2 images in .* has masks"):
+    with pytest.raises(ValueError, match=r"none of the 2 images in .* has masks"):
         session_of(tmp_path / "run", write_set(files)).read_data()
 
 
