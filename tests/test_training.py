@@ -198,7 +198,7 @@ def with_other_labels(place):
 )
 def test_other_settings_images_or_masks_are_refused(finished, changes, images, message):
     run, _ = finished
-    with pytest.raises(TrainingError, match=f"another training: .*{message}; give another `run`"):
+    with pytest.raises(TrainingError, match=f"another training: .*{message}.*; give another `run`"):
         start(run, settings_for(epoch_num=2, **changes), images)
 
 
