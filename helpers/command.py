@@ -57,6 +57,10 @@ SETTINGS = {
     "dropout": Declared(OPTIONAL("float"), "one rate for all blocks, 0 to below 1"),
     "size": Declared("int", "crop height and width in pixels (default: 256)"),
 }
+DATA = {
+    "name": Declared("str", "which data set"),
+    "folder": Declared("str", "where to keep it (default: data/ of the repository)"),
+}
 REPLACE = {"replace_published": Declared("bool", "write into a run that the repository keeps")}
 
 
@@ -237,7 +241,15 @@ def _data(name: str, arguments: Sequence[str]) -> int:
     """Download a data set of nuclei; without a name, that of the Data Science Bowl 2018."""
     from helpers.data.download import main as download
 
-    return download([_spell(argument) for argument in arguments])
+    def extend(parser: Parser) -> None:
+        parser.add_argument("names", nargs="*", help="data sets; nuclei data --list shows them")
+        parser.add_argument("--list", action="store_true", help="the data sets there are")
+
+    options, given = _read_options(name, arguments, DATA, extend)
+    if options.list:
+        return download(["--help"])
+    names = [*options.names, *filter(None, [given.get("name")])]
+    return download([*names, *(f"--folder={each}" for each in filter(None, [given.get("folder")]))])
 
 
 def _settings(name: str, arguments: Sequence[str]) -> int:

@@ -10,11 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from helpers.analysis.modality import MODALITIES
 from helpers.architecture import nearest
 from helpers.run_folder import RunFolder, resolve
 from helpers.settings import SettingsError, load_settings
-from helpers.targets import TARGETS
 
 UNDECLARED = {"replace_published": "bool"}
 """Parameters that every page takes without showing them."""
@@ -199,6 +197,24 @@ def _one_of(known: Callable[[], Iterable[str]]) -> Callable[[str, str], None]:
     return check
 
 
+def _modalities() -> Iterable[str]:
+    from helpers.analysis.modality import MODALITIES
+
+    return MODALITIES
+
+
+def _targets() -> Iterable[str]:
+    from helpers.targets import TARGETS
+
+    return TARGETS
+
+
+def _variants(name: str, value: str) -> None:
+    from helpers.inversion.variants import choose_variants
+
+    choose_variants(value)
+
+
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "settings": lambda name, value: load_settings(value),
     "run": lambda name, value: RunFolder(value),
@@ -217,8 +233,9 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "pixel_size_um": _positive,
     "faults": _one_of(lambda: ("refuse", "skip")),
     "masks": _one_of(lambda: ("numbered", "components", "inverted")),
-    "targets": _one_of(lambda: TARGETS),
-    "test_modalities": _one_of(lambda: MODALITIES),
+    "targets": _one_of(_targets),
+    "variants": _variants,
+    "test_modalities": _one_of(_modalities),
 }
 """What a parameter's value must be, wherever it is declared."""
 

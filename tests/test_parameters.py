@@ -81,6 +81,7 @@ def test_values_of_another_type_are_refused(value, declared, allowed):
         ({"start_from": "nobody"}, "`start_from`: .*network.keras is missing"),
         ({"targets": "flow,boundry"}, "`targets`: there is no 'boundry'; did you mean 'boundary'"),
         ({"test_modalities": "purple_tisue"}, "did you mean 'purple_tissue'"),
+        ({"variants": "original,scald"}, "`variants`: .*scaled"),
         ({"faults": "skp"}, "did you mean 'skip'"),
         ({"overrides": {"training.sead": 1}}, "`overrides`: .*did you mean 'training.seed'"),
     ],

@@ -36,7 +36,6 @@ def train(
     train_set: Images,
     validation_set: Images | None = None,
     *,
-    data_key: str = "",
     device: Device | None = None,
     start_from: RunFolder | None = None,
 ) -> pd.DataFrame:
@@ -80,11 +79,6 @@ def train(
         history = pd.DataFrame(state["history"])
         _save_results(run, settings, model, history)
     return history
-
-
-def fingerprint(*sides) -> str:
-    """Return nothing: `train` looks at the images itself. To be removed with `data_key`."""
-    return ""
 
 
 def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
