@@ -1,8 +1,6 @@
 """The one reader of image files: PNG, TIFF and JPEG as people have them, nothing degraded."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +8,8 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin  # noqa: F401 (the plugin, before any thread asks for it)
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from helpers.data.channels import select_channel, to_number
 from helpers.data.tiff import Stored, read_tiff
@@ -160,7 +159,7 @@ def _decode_png(raw: bytes) -> Stored:
     if raw[_COLOUR_AT : _COLOUR_AT + 1] != bytes([_PALETTE]):
         pixels = imagecodecs.png_decode(raw)
         return Stored(pixels, pixels.ndim == 3 and pixels.shape[2] in (2, 4))
-    with _open_by_pillow(raw, "PNG") as file:
+    with PngImageFile(io.BytesIO(raw)) as file:
         if "transparency" in file.info:
             return Stored(np.asarray(file.convert("RGBA")), has_alpha=True)
         palette = np.asarray(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -168,19 +167,8 @@ def _decode_png(raw: bytes) -> Stored:
 
 
 def _decode_jpeg(raw: bytes) -> Stored:
-    with _open_by_pillow(raw, "JPEG", "MPO") as file:
+    with JpegImageFile(io.BytesIO(raw)) as file:  # not Image.open, which refuses large ones
         return Stored(np.asarray(file if file.mode == "L" else file.convert("RGB")))
-
-
-@contextmanager
-def _open_by_pillow(raw: bytes, *formats: str) -> Iterator[Image.Image]:
-    """Open an image of any size: Pillow's limit of 179 megapixels is for strangers' files."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(io.BytesIO(raw), formats=formats) as file:
-            yield file
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _resolve(stored: Stored) -> tuple[NDArray, NDArray | None, list[str]]:
