@@ -218,7 +218,7 @@ def sample(tmp_path_factory):
 def trained(sample, tmp_path_factory):
     run = RunFolder(tmp_path_factory.mktemp("experiment") / "run")
     variants = [VARIANTS[name] for name in ("original", "without_tissue")]
-    return run, variants, run_variants(run, TINY, *sample, variants, [0, 1], DEVICE)
+    return run, variants, run_variants(run, TINY, *sample, variants, [0], DEVICE)
 
 
 def test_every_test_image_is_scored_for_every_variant_view_and_seed(trained, sample):
@@ -226,7 +226,7 @@ def test_every_test_image_is_scored_for_every_variant_view_and_seed(trained, sam
     n_test = (sample[1]["split"] == "test").sum()
     counts = table.groupby(["variant", "view", "seed"])["id"].nunique()
     assert (counts.loc["original"] == n_test).all()
-    assert set(counts.loc["original"].index) == {(v, s) for v in variants[0].views for s in (0, 1)}
+    assert set(counts.loc["original"].index) == {(view, 0) for view in variants[0].views}
     left_out = (sample[1]["split"] != "test") & sample[1]["modality"].str.endswith("tissue")
     assert (counts.loc["without_tissue"] == n_test + left_out.sum()).all()
 
@@ -234,7 +234,7 @@ def test_every_test_image_is_scored_for_every_variant_view_and_seed(trained, sam
 def test_a_finished_training_is_read(trained, sample, monkeypatch):
     run, variants, table = trained
     monkeypatch.setattr("helpers.inversion.runs.train", lambda *a, **k: pytest.fail("trained"))
-    again = run_variants(run, TINY, *sample, variants, [0, 1], DEVICE)
+    again = run_variants(run, TINY, *sample, variants, [0], DEVICE)
     pd.testing.assert_frame_equal(again, table)
     pd.testing.assert_frame_equal(read_variants(run)[table.columns], table)
 
