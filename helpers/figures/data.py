@@ -124,7 +124,7 @@ def plot_modalities(
 ) -> Figure:
     """Draw `n_each` images of every modality there is, a modality a row; return the figure.
 
-    Of each image its upper left square of at most `size_px` pixels is shown.
+    Of each image that square of at most `size_px` pixels is shown which varies most.
     """
     modalities = np.asarray(modalities)
     rows = present(modalities)
@@ -137,10 +137,17 @@ def plot_modalities(
         for ax in row:
             ax.set_axis_off()
         for ax, member in zip(row, members[spread], strict=False):
-            ax.imshow(stretch(images[member])[:size_px, :size_px], vmin=0, vmax=1)
+            ax.imshow(_cut_out(stretch(images[member]), size_px), vmin=0, vmax=1)
         row[0].set_title(f"{display_name(modality)}, n = {len(members)}")
         row[0].title.set_color(MODALITY_COLOURS[modality])
     return figure
+
+
+def _cut_out(image: np.ndarray, size_px: int) -> np.ndarray:
+    """Return the square of an image, of a grid of them, whose levels vary most."""
+    tops, lefts = (range(0, max(n - size_px, 0) + 1, size_px) for n in image.shape[:2])
+    squares = [image[top:, left:][:size_px, :size_px] for top in tops for left in lefts]
+    return max(squares, key=np.std)
 
 
 def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -> Axes:
