@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
                 name=f"Solution {number}",
                 cell_num=items[place].cell_num + number,
                 cell=nbformat.v4.new_code_cell(code, execution_count=1000 + number),
-                options={**items[place].options, "check": False},
+                options=items[place].options | {"check": False},  # keeps the defaults of nbval
             )
             for number, code in enumerate(read_solutions(page.nb), 1)
         ]
