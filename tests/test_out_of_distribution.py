@@ -42,7 +42,7 @@ def test_a_modality_left_out_is_flagged(sample):
     known = Familiarity.fit_looks(looks[~tissue], groups[~tissue])
     assert (known.distances(looks[tissue]) > 1).all()
     message = known.warn(data.images[int(np.flatnonzero(tissue)[0])])
-    assert "unlike the training images" in message and "most of all in contrast" in message
+    assert "unlike the training images" in message and "most of all in the contrast of" in message
     assert known.warn(data.images[int(np.flatnonzero(~tissue)[0])]) is None
 
 
@@ -104,6 +104,16 @@ def test_what_is_no_familiarity_is_refused(tmp_path):
         file.write_text(text)
         with pytest.raises(ValueError, match=r"out_of_distribution\.json"):
             read_familiarity(file)
+
+
+def test_colours_are_judged_apart_from_brightness():
+    tissue = np.full((40, 40, 3), (200, 120, 190), np.uint8)
+    known = Familiarity.fit([tissue, GLOWING], [0, 0])
+    known = Familiarity(known.looks, 0.12)
+    assert known.warn_of_colours(tissue) is None and known.warn_of_colours(GLOWING // 3) is None
+    assert known.warn(GLOWING // 3) is not None
+    brown = np.full((40, 40, 3), (190, 150, 90), np.uint8)
+    assert "colours unlike those of the training images" in known.warn_of_colours(brown)
 
 
 def test_a_single_field_knows_only_its_likes():

@@ -139,13 +139,15 @@ def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
 
 def test_unfamiliar_images_are_warned_of(images, tmp_path):
     trained_on = [read_any_image(file).pixels for file in list_images(images)]
-    Image.fromarray(255 - squares()).save(images / "negative.png")
+    noise = np.random.default_rng(0).integers(0, 20, (60, 90, 1))
+    brown = squares()[..., None] * np.array([0.5, 0.3, 0.1]) + 100 + noise
+    Image.fromarray(brown.astype(np.uint8)).save(images / "brown.png")
     familiarity = Familiarity.fit(trained_on, [0, 1, 2])
     summary = run(Thresholder(), images, tmp_path / "out", familiarity=familiarity)
     summary = summary.set_index("image")
     assert summary["distance"]["one.png"] == 0 and summary["warning"]["one.png"] == ""
-    assert summary["distance"]["negative.png"] > 1
-    assert "unlike the training images" in summary["warning"]["negative.png"]
+    assert summary["distance"]["brown.png"] > 1
+    assert "colours unlike those of the training images" in summary["warning"]["brown.png"]
 
 
 # ---------------------------------------------------------------- what goes wrong

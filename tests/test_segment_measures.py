@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import label
 
 from helpers.run_folder import RunFolder
-from helpers.segment.image import list_warnings
+from helpers.segment.image import list_warnings, warn_of_missed
 from helpers.segment.measure import COLUMNS, measure_nuclei
 from helpers.segment.outputs import draw_overlay
 from helpers.segment.scale import (
@@ -256,3 +256,15 @@ def test_warnings_name_what_is_strange():
     assert "cover 100%" in list_warnings(labels[:18, :18], fine, (10, 60))[0]
     assert "20 px wide" in list_warnings(labels, fine, (30, 60))[0]
     assert "at scale 0.5 is 10" in list_warnings(labels, half, (15, 60))[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_stands_out_and_is_not_found_is_said(sign):
+    truth = np.zeros((200, 200), int)
+    for k in range(9):
+        top, left = 60 * (k // 3) + 20, 60 * (k % 3) + 20
+        truth[top : top + 20, left : left + 20] = k + 1
+    image = np.where(truth > 0, 128 + 60 * sign, 128 - 60 * sign).astype(np.uint8)
+    assert warn_of_missed(image, truth) == []
+    few = warn_of_missed(image, np.where(truth > 7, truth, 0))
+    assert few[0].startswith(f"7 of 9 objects {'brighter' if sign == 1 else 'darker'}")

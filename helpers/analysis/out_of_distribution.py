@@ -18,10 +18,27 @@ from scipy.spatial.distance import cdist
 from helpers.analysis.fields import find_groups
 from helpers.analysis.modality import full_scale, guess_nuclei, measure_contrast, measure_image
 
-LOOKS = ("ground", "peak", "colour", "redness", "contrast", "size")
+LOOKS = {
+    "ground": "the brightness of the ground",
+    "peak": "the brightest places",
+    "colour": "how coloured it is",
+    "redness": "its hue",
+    "contrast": "the contrast of what may be nuclei",
+    "size": "the size of what may be nuclei",
+}
+"""The six numbers, and what each is in words."""
+
+COLOURS = ["colour", "redness"]
+"""Those that a network sees whatever the range of an image is mapped to."""
+
+COLOUR_SHARE = 0.5
+"""Share of `Familiarity.limit` from which another colour alone makes an image unfamiliar. All that
+we know of stained breast, like the Bowl's tissue, lies below it, most of 31 other organs above."""
 
 USUAL_SHARE = 0.95
 """Share of the training fields that lie within a distance of 1 of other training fields."""
+
+LOOK_FIRST = "look at the overlay before you use it, or train with images like it"
 
 FINEST = 0.02
 """Smallest distance that counts as 1: training images more alike than that are not told apart."""
@@ -52,7 +69,7 @@ def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
     >>> measure_looks([np.full((9, 9), 51, np.uint8)]).round(2).to_numpy().tolist()
     [[0.2, 0.2, 0.0, 0.0, 0.0, 0.0]]
     """
-    return pd.DataFrame([_measure_one(image) for image in images], columns=LOOKS, dtype=float)
+    return pd.DataFrame([_measure_one(image) for image in images], columns=list(LOOKS), dtype=float)
 
 
 def _measure_one(image: np.ndarray) -> tuple[float, ...]:
@@ -142,16 +159,18 @@ class Familiarity:
     def warn(self, image: np.ndarray) -> str | None:
         """Return a sentence on an image that is farther away than usual, None for another."""
         looks = measure_looks([image])
-        distance = float(self.distances(looks)[0])
-        if distance <= 1:
+        if self.distances(looks)[0] <= 1:
             return None
         nearest = self.looks.iloc[cdist(looks, self.looks).argmin()]
         name = (looks.iloc[0] - nearest).abs().idxmax()
-        return (
-            f"unlike the training images: {distance:.2f} times the usual distance, most of all in "
-            f"{name} ({looks[name].iloc[0]:.2f}, the nearest one has {nearest[name]:.2f}). Look at "
-            "its mask before you use it, or add images like it to the training"
-        )
+        return f"unlike the training images, most of all in {LOOKS[name]}; {LOOK_FIRST}"
+
+    def warn_of_colours(self, image: np.ndarray) -> str | None:
+        """Return a sentence on an image whose colours no training image has, None for another."""
+        looks = measure_looks([image])[COLOURS]
+        if cdist(looks, self.looks[COLOURS]).min() <= COLOUR_SHARE * self.limit:
+            return None
+        return f"colours unlike those of the training images; {LOOK_FIRST}"
 
     def to_json(self) -> dict:
         """Return what `from_json` takes: `limit`, and `looks` as a list a training image."""
@@ -171,7 +190,9 @@ class Familiarity:
             raise ValueError(
                 f"not a familiarity with the numbers {', '.join(LOOKS)}; execute notebook 02 again"
             )
-        return cls(pd.DataFrame(content["looks"], columns=LOOKS, dtype=float), content["limit"])
+        return cls(
+            pd.DataFrame(content["looks"], columns=list(LOOKS), dtype=float), content["limit"]
+        )
 
 
 def leave_out(

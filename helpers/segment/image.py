@@ -6,18 +6,23 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
 from skimage.segmentation import relabel_sequential
 
-from helpers.analysis.out_of_distribution import Familiarity
 from helpers.network.geometry import cut, rescale
+from helpers.network.intensities import has_bright_ground, telling_channel
 from helpers.segment.measure import check_positive, measure_nuclei, median_diameter
-from helpers.segment.prepare import is_blank, prepare
+from helpers.segment.prepare import SEEN_PX, is_blank, prepare
 from helpers.segment.scale import Scale, check_sizes, choose_scale
 
 LOOK_PX = 1024
 """Side of the square in the centre by which an image's looks are judged."""
 MOSTLY = 0.5
-"""Share of an image above which it is strange that nuclei cover so much."""
+"""Share of an image above which it is strange that nuclei cover so much, and of the objects in it
+above which it is strange that they are missed."""
+FOUND, LEAST = 0.3, 4
+"""Share of an object that nuclei cover where it is found, and from how many on it counts."""
 
 
 class Result(NamedTuple):
@@ -86,10 +91,13 @@ def analyse(
         found = relabel_sequential(np.where(field.valid, found, 0))[0]
     labels[field.box] = found
     warnings = field.warnings + list_warnings(labels, scale, network.known_px)
+    warnings += warn_of_missed(field.image, found)
     distance = np.nan
     if network.familiarity is not None:
-        distance, unlike = measure_distance(network.familiarity, field.image, scale.scale)
-        warnings += [unlike] if unlike else []
+        seen = _as_seen(field.image, scale.scale)
+        distance = network.familiarity.distance(seen)
+        colours = network.familiarity.warn_of_colours(seen)
+        warnings += [colours] if colours else []
     return Result(
         labels, scale._replace(labels=None), field.channel, warnings, distance, image, pixel_size_um
     )
@@ -107,27 +115,23 @@ def _split_invalid(image: NDArray, valid) -> tuple[NDArray, NDArray[np.bool_] | 
     return image, valid
 
 
-def measure_distance(familiarity: Familiarity, image: NDArray, scale: float = 1.0):
-    """Return how far an image is from the training images, and a sentence where that is far.
+def warn_of_missed(image: NDArray, labels: NDArray[np.integer]) -> list[str]:
+    """Return a sentence if most of what stands out from the ground is not among the nuclei.
 
-    Parameters
-    ----------
-    familiarity : Familiarity
-        Of the network.
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-        Floats outside 0..1 are judged as if their own range were the full scale.
-    scale : float
-        The factor by which the network sees the image resized.
-
-    Returns
-    -------
-    distance : float
-        0 the same, up to 1 usual, above unlike the training images.
-    warning : str or None
+    What stands out are objects of `SEEN_PX` or more beyond Otsu's threshold. Where nuclei are found
+    well, hardly one of them is missed, whatever the image.
     """
-    seen = _as_seen(image, scale)
-    distance = float(familiarity.distance(seen))
-    return distance, familiarity.warn(seen) if distance > 1 else None
+    is_bright = has_bright_ground(image)
+    signal = np.asarray(telling_channel(image), np.float32) * (-1 if is_bright else 1)
+    signal = ndimage.gaussian_filter(np.clip(signal, *np.percentile(signal, (1, 99.8))), 1)
+    objects, _ = ndimage.label(signal > threshold_otsu(signal))
+    large = np.flatnonzero(np.bincount(objects.ravel())[1:] >= SEEN_PX) + 1
+    found = np.asarray(ndimage.mean(labels > 0, objects, large)) if len(large) else np.zeros(0)
+    n_missed = int((found < FOUND).sum())
+    if n_missed < LEAST or n_missed <= MOSTLY * len(large):
+        return []
+    shade = "darker" if is_bright else "brighter"
+    return [f"{n_missed} of {len(large)} objects {shade} than the ground were not taken for nuclei"]
 
 
 def _as_seen(image: NDArray, scale: float) -> NDArray:
