@@ -77,7 +77,11 @@ def write_cache(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(temporary, "x") as file:
             yield file
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except PermissionError:  # Windows, while another process reads the same that it has made
+            if not path.exists():
+                raise
     finally:
         with suppress(OSError):
             temporary.unlink()
