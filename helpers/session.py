@@ -99,11 +99,17 @@ class Session(NamedTuple):
         FileNotFoundError
             If notebook 01 has not yet split this run's data.
         ValueError
-            If the split was made for other images, or an image at `location` was trained on.
+            If the split was made for other images or tests none, or an image at `location` was
+            trained on.
         """
         sides = self.read_split(data)
         known = self.run.read_csv("split.csv")
         if location is None:
+            if not len(sides["test"]):
+                raise ValueError(
+                    f"{self.run}/split.csv has no test image; give a `test_set`, or execute "
+                    "notebook 01 with a new `run` and a `test_split_ratio` above 0"
+                )
             return sides["test"], known[known["split"] == "test"]
         test, labelled = read_data_set(location).labelled, data.labelled
         places = match_pixels(test.images, labelled.images)

@@ -104,7 +104,7 @@ def test_an_impossible_threshold_is_refused(data, known, threshold):
 
 
 def test_what_cannot_be_evaluated_is_refused(data, known, write_set, tmp_path):
-    with pytest.raises(ValueError, match="no test image; raise test_split_ratio"):
+    with pytest.raises(ValueError, match="no image to evaluate"):
         evaluate(Oracle(), data.select([]), known)
     with pytest.raises(ValueError, match="1 images are not known"):
         evaluate(Oracle(), data, known[known["id"] != "b"])

@@ -215,10 +215,7 @@ def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, di
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` (={threshold}) must lie between 0 and 1; try 0.5")
     if not len(data):
-        raise ValueError(
-            "there is no test image; raise test_split_ratio in the settings file and execute "
-            "notebook 01 with a new run"
-        )
+        raise ValueError("there is no image to evaluate; give a `test_set`")
     if not data.table["labelled"].all():
         name = data.table.loc[~data.table["labelled"], "id"].iloc[0]
         raise ValueError(f"{name!r} has no masks to compare with; pass `data.labelled`")
