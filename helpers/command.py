@@ -140,17 +140,19 @@ def _spell(argument: str) -> str:
 
 
 def _explain_option(unknown: str, known: list[str], arguments: Sequence[str]) -> str:
-    """Return what is wrong with an option, in the words of make if that is where it comes from."""
+    """Return what is wrong with an option, and which was perhaps meant."""
     if not unknown.startswith("--"):
         return f"{unknown!r} belongs to no option; name it, as in --data {unknown}"
-    name = unknown.partition("=")[0]
+    name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
     known = [option.removeprefix("--").replace("-", "_") for option in known]
-    from_make = any(re.match(r"--[A-Z][A-Z_]+=", argument) for argument in arguments)
+    return explain_unknown(name, known, _speak(arguments))
 
-    def write(name: str) -> str:
-        return f"{name.upper()}=" if from_make else f"--{name.replace('_', '-')}"
 
-    return explain_unknown(name.removeprefix("--").replace("-", "_"), known, write)
+def _speak(arguments: Sequence[str]) -> Callable[[str], str]:
+    """Return how to write an option's name: as make does if that is where they come from."""
+    if any(re.match(r"--[A-Z][A-Z_]+=", argument) for argument in arguments):
+        return lambda name: f"{name.upper()}="
+    return lambda name: f"--{name.replace('_', '-')}"
 
 
 # ------------------------------------------------------------------ the notebooks
@@ -210,9 +212,8 @@ def _predict(name: str, arguments: Sequence[str]) -> int:
         given.setdefault("images", options.folder)
     for needed in ("images", "out"):
         if needed not in given:
-            raise UsageError(
-                f"nuclei predict needs --{needed}: nuclei predict --images DIR --out DIR"
-            )
+            write = _speak(arguments)
+            raise UsageError(f"predict needs {write('images')} and {write('out')}: two folders")
     given.setdefault("network", REFERENCE)
     check_values(given)
     for choice in ("channel", "plane"):

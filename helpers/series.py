@@ -209,15 +209,15 @@ def _keep_out_of_sight(log: Path) -> Iterator[None]:
     """Send what kernels and C libraries say on standard error to `log`, kept after a failure."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    try:
-        with log.open("wb") as file:
-            os.dup2(file.fileno(), 2)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+        try:
             yield
-        log.unlink()
-    finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    log.unlink()
 
 
 def write_page(notebook: Path) -> Path:

@@ -54,7 +54,10 @@ def silent_libraries() -> Iterator[None]:
     sys.stderr.flush()
     terminal = os.dup(2)
     before = sys.stderr
-    with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(2), "w") as sys.stderr:
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        os.fdopen(os.dup(2), "w", buffering=1) as sys.stderr,
+    ):
         os.dup2(nowhere.fileno(), 2)
         try:
             yield

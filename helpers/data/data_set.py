@@ -120,7 +120,7 @@ def read_data_set(
     path = write_sample_once() if location == SAMPLE else resolve(location)
     with Source(path) as source:
         key = hash_members(source.members, path.stem, masks)
-        cache = resolve(cache_dir) / f"{path.stem}-{key}.h5"
+        cache = ROOT / cache_dir / f"{path.stem}-{key}.h5"
         content = read_content(cache) or _build_cache(source, cache, masks)
     action = "refused" if faults == "refuse" else "skipped"
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pooch
 
 from helpers.data.source import refuse_unsafe
-from helpers.run_folder import resolve, shorten
+from helpers.run_folder import ROOT, shorten
 
 N_RETRIES = 4
 TIMEOUT_S = 60
@@ -64,7 +64,7 @@ SETS = {
 """The sets that can be downloaded, by name."""
 
 
-def fetch(name: str = "bbbc038", folder: str | Path = "data") -> Path:
+def fetch(name: str = "bbbc038", folder: str | Path = ROOT / "data") -> Path:
     """Return the path of a set's archive, downloaded unless it is there and whole.
 
     Parameters
@@ -83,10 +83,10 @@ def fetch(name: str = "bbbc038", folder: str | Path = "data") -> Path:
     """
     if name not in SETS:
         raise ValueError(f"`name` (={name!r}) must be one of {', '.join(SETS)}")
-    chosen = SETS[name]
+    chosen, folder = SETS[name], Path(folder).expanduser().absolute()
     pooch.get_logger().setLevel("ERROR")
     fetcher = pooch.create(
-        resolve(folder),
+        folder,
         base_url="",
         registry={chosen.file: chosen.sha256},
         urls={chosen.file: chosen.address},
@@ -103,7 +103,7 @@ def fetch(name: str = "bbbc038", folder: str | Path = "data") -> Path:
     except OSError as reason:  # what requests raises is one
         raise ConnectionError(
             f"{chosen.address} cannot be downloaded ({reason}); check the connection, or put the "
-            f"file there yourself: {shorten(resolve(folder) / chosen.file)}"
+            f"file there yourself: {shorten(folder / chosen.file)}"
         ) from reason
     if chosen.sha256 is None:
         _check_archive(path)
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", default=["bbbc038"], metavar="NAME")
-    parser.add_argument("--folder", default="data", help="where to keep the archives (%(default)s)")
+    parser.add_argument("--folder", default=ROOT / "data", help="where to keep the archives")
     chosen = parser.parse_args(arguments)
     for name in chosen.names:
         try:
