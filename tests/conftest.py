@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.data.data_set import read_data_set
 from helpers.run_folder import ROOT
 
 
@@ -44,6 +45,16 @@ def files_of(name, image, masks=(), folder=""):
         content = mask if isinstance(mask, bytes) else png(mask)
         files[f"{folder}{name}/masks/{number:02d}.png"] = content
     return files
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read_data_set` with a cache of the test's own."""
+
+    def read_here(location, **options):
+        return read_data_set(location, cache_dir=tmp_path / "cache", **options)
+
+    return read_here
 
 
 @pytest.fixture

@@ -11,23 +11,11 @@ from helpers.data import cache, layout
 from helpers.data import data_set as data
 from helpers.data.data_set import read_data_set
 from helpers.data.problems import (
-    GRAVE,
     NOTED,
     DataFaultError,
     summarise_faults,
 )
-from helpers.data.reading import read_mask
 from helpers.data.truth import read_truth
-
-
-@pytest.fixture
-def read(tmp_path):
-    """`read_data_set` with a cache of the test's own."""
-
-    def read_here(location, **options):
-        return read_data_set(location, cache_dir=tmp_path / "cache", **options)
-
-    return read_here
 
 
 def two_images(folder=""):
@@ -226,10 +214,6 @@ def test_small_faults_are_noted_and_kept(read, write_set):
     assert summarise_faults(found.faults)["images"].tolist() == [1] * 6
 
 
-def test_every_fault_has_one_grade():
-    assert not set(GRAVE) & set(NOTED)
-
-
 def test_masks_are_numbered_by_file_name_not_by_their_order_in_the_archive(read, write_set):
     masks = {f"a/masks/{name}.png": png(box(row, 0, 1, 3)) for row, name in enumerate("cab")}
     found = read(write_set({"a/images/a.png": png(some_image())} | masks, packed=True))
@@ -329,28 +313,6 @@ def test_an_interrupted_read_leaves_nothing(read, write_set, monkeypatch, tmp_pa
             read(path)
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(read(path)) == 2
-
-
-# Files
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        png,
-        lambda mask: png(np.dstack([mask] * 3)),
-        lambda mask: png(np.dstack([mask] * 3 + [np.full_like(mask, 255)])),
-        lambda mask: png(mask > 0),
-        lambda mask: png(mask.astype(np.uint16) * 257),
-    ],
-)
-def test_masks_of_every_kind(write):
-    mask = box(3, 4, 5, 6)
-    patch = read_mask(write(mask))
-    found = np.zeros(patch.shape, bool)
-    height, width = patch.values.shape
-    found[patch.top : patch.top + height, patch.left : patch.left + width] = patch.values != 0
-    np.testing.assert_array_equal(found, mask > 0)
 
 
 def test_labels_hold_more_than_255_nuclei():

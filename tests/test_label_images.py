@@ -7,20 +7,8 @@ import tifffile
 
 from conftest import box, files_of, png, some_image
 from helpers.data import layout
-from helpers.data.data_set import read_data_set
 from helpers.data.problems import DataFaultError
-from helpers.data.reading import read_label_image
 from helpers.data.source import Source
-
-
-@pytest.fixture
-def read(tmp_path):
-    """`read_data_set` with a cache of the test's own."""
-
-    def read_here(location, **options):
-        return read_data_set(location, cache_dir=tmp_path / "cache", **options)
-
-    return read_here
 
 
 def tiff(array):
@@ -146,43 +134,6 @@ def test_an_image_that_is_all_nuclei_has_no_background(read, write_set):
     labels[:, 16:] = 9
     found = read(write_set({"images/a.png": png(some_image()), "masks/a.png": png(labels)}))
     np.testing.assert_array_equal(found.labels[0], np.where(labels == 3, 1, 2))
-
-
-@pytest.mark.parametrize(
-    "save",
-    [
-        png,
-        tiff,
-        lambda labels: tiff(labels.astype(np.int32)),
-        lambda labels: png(np.dstack([labels.astype(np.uint8)] * 3)),
-        lambda labels: png(
-            np.dstack([labels.astype(np.uint8)] * 3 + [np.full_like(labels, 255, np.uint8)])
-        ),
-    ],
-)
-def test_label_images_of_every_kind(save):
-    np.testing.assert_array_equal(read_label_image(save(numbered(5, 9))), numbered(5, 9))
-
-
-@pytest.mark.parametrize(
-    ("raw", "words"),
-    [
-        (tiff(numbered() / np.float32(2)), "float32.*save nuclei as integers"),
-        (tiff(-numbered(dtype=np.int16)), "int16, from -2; save nuclei as integers"),
-        (
-            png(
-                np.dstack(
-                    [numbered(dtype=np.uint8), numbered(2, 1, np.uint8), numbered(dtype=np.uint8)]
-                )
-            ),
-            "in colours",
-        ),
-        (b"text", "not PNG, TIFF or JPEG"),
-    ],
-)
-def test_what_has_no_numbers_says_why(raw, words):
-    with pytest.raises(ValueError, match=words):
-        read_label_image(raw)
 
 
 # Faults

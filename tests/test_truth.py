@@ -9,20 +9,11 @@ from PIL import Image
 from scipy import ndimage
 
 from conftest import files_of, png, some_image
-from helpers.data.data_set import read_data_set
 from helpers.data.problems import DataFaultError
 from helpers.data.truth import separate
 from helpers.run_folder import ROOT
 
 SHAPE = (64, 64)
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read_here(location, **options):
-        return read_data_set(location, cache_dir=tmp_path / "cache", **options)
-
-    return read_here
 
 
 def discs(rng):
