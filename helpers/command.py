@@ -119,9 +119,10 @@ def _read_options(
     A declared name may be written as in `--test-set`, `--test_set` or `--TEST_SET`.
     """
     parser = Parser(prog=f"nuclei {name}", allow_abbrev=False)
-    for option, (kind, about) in declared.items():
-        more = {"nargs": "?", "const": "true"} if kind == "bool" else {}
-        parser.add_argument(f"--{option.replace('_', '-')}", help=about.replace("%", "%%"), **more)
+    for option, about in declared.items():
+        more = {"nargs": "?", "const": "true"} if about.type == "bool" else {}
+        text = about.about.replace("%", "%%")
+        parser.add_argument(f"--{option.replace('_', '-')}", help=text, **more)
     extend(parser)
     known = [action.option_strings[0] for action in parser._actions if action.option_strings]
     options, unknown = parser.parse_known_args([_spell(argument) for argument in arguments])

@@ -6,13 +6,14 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from helpers.architecture import nearest
-from helpers.run_folder import RunFolder, resolve
-from helpers.settings import SettingsError, load_settings
+from helpers.run_folder import RunFolder, resolve, shorten
+from helpers.settings import Settings, load_settings
 
 UNDECLARED = {"replace_published": "bool"}
 """Parameters that every page takes without showing them."""
@@ -137,16 +138,24 @@ def check_values(values: Mapping[str, Any]) -> None:
     """
     for name, check in CHECKS.items():
         if values.get(name) not in (None, "") or (name == "run" and name in values):
-            try:
-                check(name, values[name])
-            except (FileNotFoundError, ValueError) as error:
-                raise ParameterError(f"`{name}`: {error}") from None
-    if values.get("overrides"):
-        settings = load_settings(values.get("settings") or "settings/quick.json")
-        try:
-            settings.with_overrides(values["overrides"])
-        except SettingsError as error:
-            raise ParameterError(f"`overrides`: {error}") from None
+            _check(name, check, values[name])
+    if values.get("settings"):
+        settings = load_settings(values["settings"])
+        if "data" in values and not values["data"]:
+            _check("data", _data_set, settings.data_set_location)
+        overrides = values.get("overrides") or {}
+        _check("overrides", lambda _, given: settings.with_overrides(given), overrides)
+        if values.get("start_from"):
+            settings = settings.with_overrides(overrides)
+            _check("start_from", partial(_same_build, settings), values["start_from"])
+
+
+def _check(name: str, check: Callable[[str, Any], Any], value: Any) -> None:
+    """Raise what a check says, with the parameter's name before it."""
+    try:
+        check(name, value)
+    except (FileNotFoundError, ValueError) as error:
+        raise ParameterError(f"`{name}`: {error}") from None
 
 
 def split_names(text: str) -> list[str]:
@@ -184,6 +193,18 @@ def _data_set(name: str, value: str) -> None:
 
 def _network(name: str, value: str) -> None:
     RunFolder(value).require("network.keras")
+
+
+def _same_build(settings: Settings, name: str, value: str) -> None:
+    """Refuse to begin with a network that is built otherwise."""
+    run = RunFolder(value)
+    if run.file("settings.json").exists():
+        differing = settings.differing_build(load_settings(run.file("settings.json")))
+        if differing:
+            raise ParameterError(
+                f"the network of {run} is built otherwise ({differing} differs); give the settings "
+                f"{shorten(run.file('settings.json'))}, with `overrides` for how it is trained"
+            )
 
 
 def _one_of(known: Callable[[], Iterable[str]]) -> Callable[[str, str], None]:

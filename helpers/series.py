@@ -17,6 +17,7 @@ from helpers.parameters import (
     check_values,
     explain_unknown,
     read_declared,
+    read_values,
 )
 from helpers.run_folder import ROOT, RunFolder, shorten
 
@@ -32,10 +33,11 @@ class SeriesError(Exception):
 
 
 class Declared(NamedTuple):
-    """A parameter of a notebook: its type as text, and the comment beside it."""
+    """A parameter of a notebook: its type as text, the comment beside it, and its value there."""
 
     type: str
     about: str
+    default: Any = None
 
 
 def find_notebooks(folder: Path = NOTEBOOKS_DIR, only: Sequence[str] = ()) -> list[Path]:
@@ -63,9 +65,11 @@ def read_parameters(notebook: Path) -> dict[str, Declared]:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     source = "".join(next(tagged, {"source": ""})["source"])
+    values = read_values(source)
     about = dict(re.findall(r"^(\w+):.*?# *(.*)$", source, re.MULTILINE))
     return {
-        name: Declared(kind, about.get(name, "")) for name, kind in read_declared(source).items()
+        name: Declared(kind, about.get(name, ""), values.get(name))
+        for name, kind in read_declared(source).items()
     }
 
 
@@ -80,12 +84,13 @@ def check_parameters(
         If no notebook that runs declares a name, a value has another type, or it cannot be used.
     """
     declared = {notebook: read_parameters(notebook) for notebook in notebooks}
-    known = {name: each.type for found in declared.values() for name, each in found.items()}
+    every = {name: each for found in declared.values() for name, each in found.items()}
+    known = {name: each.type for name, each in every.items()}
     for name, value in parameters.items():
         if name not in known | UNDECLARED:
             raise ParameterError(explain_unknown(name, known, "parameter `{}`".format))
         check_type(name, value, (known | UNDECLARED)[name])
-    check_values(parameters)
+    check_values({name: each.default for name, each in every.items()} | parameters)
     return {
         notebook: {n: v for n, v in parameters.items() if n in found or n in UNDECLARED}
         for notebook, found in declared.items()

@@ -270,6 +270,17 @@ class Settings(Strict):
         """Short for `training_configuration.training_parameters`."""
         return self.training_configuration.training_parameters
 
+    def differing_build(self, other: "Settings") -> str:
+        """Return which part of the network is built otherwise; the size of crops may be."""
+        crops = {"input_params": {"height", "width"}}
+        for part in ("model_structure", "preprocessing"):
+            ours = getattr(self, part).model_dump(exclude=crops)
+            theirs = getattr(other, part).model_dump(exclude=crops)
+            for name, value in ours.items():
+                if value != theirs[name]:
+                    return f"{part}.{name}"
+        return ""
+
     def with_training(self, **changes: Any) -> "Settings":
         """Return the same settings with other training parameters; None leaves one as it is."""
         given = {f"training.{name}": each for name, each in changes.items() if each is not None}

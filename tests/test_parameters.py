@@ -12,6 +12,7 @@ from helpers.parameters import (
     read_text,
 )
 
+QUICK = {"settings": "settings/quick.json"}
 CELL = """from typing import Optional
 
 settings: str = "settings/quick.json"  # what to build
@@ -83,7 +84,15 @@ def test_values_of_another_type_are_refused(value, declared, allowed):
         ({"test_modalities": "purple_tisue"}, "did you mean 'purple_tissue'"),
         ({"variants": "original,scald"}, "`variants`: .*scaled"),
         ({"faults": "skp"}, "did you mean 'skip'"),
-        ({"overrides": {"training.sead": 1}}, "`overrides`: .*did you mean 'training.seed'"),
+        (
+            {"start_from": "reference"} | QUICK,
+            "`start_from`: .*is built otherwise .*encoder_params",
+        ),
+        ({"settings": "settings/original.json", "data": None}, "`data`: there is nothing at U_NET"),
+        (
+            {"overrides": {"training.sead": 1}} | QUICK,
+            "`overrides`: .*did you mean 'training.seed'",
+        ),
     ],
 )
 def test_what_can_be_refused_at_once_is(values, message):
@@ -93,7 +102,8 @@ def test_what_can_be_refused_at_once_is(values, message):
 
 def test_sound_values_pass():
     check_values({"epochs": None, "data": "sample", "test_set": None, "targets": "flow, boundary"})
-    check_values({"overrides": {"training.seed": 1}, "settings": "settings/quick.json"})
+    check_values({"overrides": {"training.seed": 1}, "data": None} | QUICK)
+    check_values({"settings": "settings/fine_tuning.json", "start_from": "reference"})
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_parameter_reaches_the_notebooks_that_declare_it(folder):
     notebooks = series.find_notebooks(folder)
     jobs = series.check_parameters({"seed": 4, "size_px": 8}, notebooks)
     assert list(jobs.values()) == [{"seed": 4, "size_px": 8}, {"seed": 4}]
-    assert series.read_parameters(notebooks[0])["size_px"] == ("int", "side")
+    assert series.read_parameters(notebooks[0])["size_px"] == ("int", "side", 3)
 
 
 @pytest.mark.parametrize(

@@ -239,23 +239,14 @@ def _differing_images(ours: dict[str, list[str]], theirs: dict[str, list[str]]) 
 def _read_start(start_from: RunFolder, settings: Settings) -> list[NDArray]:
     """Return the weights of a trained run, if its network is the one that `settings` describe."""
     file = start_from.require("network.keras")
-    theirs = read_settings(file)
-    for part in ("model_structure", "preprocessing"):
-        name = _differing_part(getattr(settings, part), getattr(theirs, part))
-        if name:
-            raise TrainingError(
-                f"the network of {start_from} cannot be the start: {part}.{name} differs; take the "
-                f"settings of that run ({start_from}/settings.json), and change only how it is "
-                "trained (`overrides`)"
-            )
+    differing = settings.differing_build(read_settings(file))
+    if differing:
+        raise TrainingError(
+            f"the network of {start_from} cannot be the start: {differing} differs; take the "
+            f"settings of that run ({start_from}/settings.json), and change only how it is "
+            "trained (`overrides`)"
+        )
     return load_model(file).get_weights()
-
-
-def _differing_part(ours: Any, theirs: Any) -> str:
-    """Return the first key whose value differs; the size of training crops may."""
-    before = theirs.model_dump(exclude={"input_params": {"height", "width"}})
-    now = ours.model_dump(exclude={"input_params": {"height", "width"}})
-    return next((name for name, value in now.items() if value != before[name]), "")
 
 
 def _take_over(model: keras.Model, saved: keras.Model) -> None:
