@@ -1,12 +1,14 @@
 """Thresholds of the postprocessing, tuned on validation images and stored with the network."""
 
 import itertools
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from helpers.data.data_set import DataSet
 from helpers.evaluation.matching import THRESHOLDS, Matching, average_precision, match
@@ -16,16 +18,17 @@ from helpers.run_folder import RunFolder
 from helpers.settings import Postprocessing, Settings
 from helpers.targets import Target
 
-TRIED = {
+SEPARATION = {
     "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
     "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
 }
-"""Values that are tried together."""
-KEPT = {
+"""Values that are tried together: what is nucleus, and from where nuclei grow."""
+SELECTION = {
     "min_area_px": (0, 10, 20, 30, 50),
     "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
 }
-"""Values that are tried together, with the best of the others: which nuclei are kept."""
+"""Values that are tried together, with the best of the others: which nuclei are dropped."""
+_NAMES = [*SEPARATION, *SELECTION]
 
 
 class Tuning(NamedTuple):
@@ -41,7 +44,7 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
     Parameters
     ----------
     network : Network
-        Trained. What it answers is asked once an image; only the way to nuclei is varied.
+        Trained. It predicts each image once; only what is made of its maps varies.
     validation : DataSet
         Labelled images that were not trained on, and will not be tested on.
 
@@ -59,37 +62,31 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
     """
     if not len(validation):
         raise ValueError(
-            "there is no validation image to tune on; raise validation_split_ratio in the settings "
-            "file and execute notebook 01 with a new run"
+            "there is no validation image to tune on; execute notebook 01 with a new `run` and a "
+            "`validation_split_ratio` above 0"
         )
-    none_dropped = {name: values[0] for name, values in KEPT.items()}
+    none_dropped = {name: values[0] for name, values in SELECTION.items()}
     before = network.settings.postprocessing.model_copy(update=none_dropped)
     images = tqdm(validation.images[:], desc="predicting", unit=" images", leave=False)
     maps = [network.predict_maps(image) for image in images]
-    rows = []
-    values = TRIED if network.target.is_seeded else {"threshold": TRIED["threshold"]}
-    for choice in itertools.product(*values.values()):
-        changed = before.model_copy(update=dict(zip(values, choice, strict=True)))
-        rows.append(_score(maps, validation, network.target, changed))
-    best = max(rows, key=_by_score)
-    for choice in list(itertools.product(*KEPT.values()))[1:]:
-        changed = best[0].model_copy(update=dict(zip(KEPT, choice, strict=True)))
-        rows.append(_score(maps, validation, network.target, changed))
-    names = [*TRIED, *KEPT]
-    table = [{**choice.model_dump(include=set(names)), "score": score} for choice, score in rows]
-    return Tuning(max(rows, key=_by_score)[0], pd.DataFrame(table)[[*names, "score"]])
+
+    def score(choice: Postprocessing) -> float:
+        matchings = match_maps(maps, validation, network.target, choice)
+        return float(np.mean([average_precision(matchings, level) for level in THRESHOLDS]))
+
+    names = SEPARATION if network.target.is_seeded else ("threshold",)
+    scores = [(choice, score(choice)) for choice in _vary(before, names)]
+    best = max(scores, key=itemgetter(1))[0]
+    scores += [(choice, score(choice)) for choice in _vary(best, SELECTION)[1:]]
+    rows = [choice.model_dump(include=set(_NAMES)) | {"score": value} for choice, value in scores]
+    return Tuning(max(scores, key=itemgetter(1))[0], pd.DataFrame(rows)[[*_NAMES, "score"]])
 
 
-def _by_score(row: tuple[Postprocessing, float]) -> float:
-    return row[1]
-
-
-def _score(
-    maps: list[NDArray], validation: DataSet, target: Target, choice: Postprocessing
-) -> tuple[Postprocessing, float]:
-    matchings = match_maps(maps, validation, target, choice)
-    scores = [average_precision(matchings, threshold) for threshold in THRESHOLDS]
-    return choice, float(np.mean(scores))
+def _vary(choice: Postprocessing, names: Iterable[str]) -> list[Postprocessing]:
+    """Return `choice` with every combination of the values of `names`."""
+    values = [(SEPARATION | SELECTION)[name] for name in names]
+    changes = [dict(zip(names, each, strict=True)) for each in itertools.product(*values)]
+    return [choice.model_copy(update=change) for change in changes]
 
 
 def match_maps(
@@ -109,7 +106,7 @@ def tune_run(run: RunFolder, validation: DataSet) -> pd.DataFrame:
     """
     network = load_network(run.require("network.keras"))
     if network.target.is_mask or not len(validation):
-        kept = network.settings.postprocessing.model_dump(include={*TRIED, *KEPT})
+        kept = network.settings.postprocessing.model_dump(include=set(_NAMES))
         return pd.DataFrame([kept | {"score": np.nan}])
     return tune_network(run, network, validation)
 
