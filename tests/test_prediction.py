@@ -45,8 +45,9 @@ def image_of(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("normalisation", ["scale", "percentile", "standardise"])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("normalisation", "channels"), [("scale", 3), ("percentile", 1), ("standardise", 3)]
+)
 def test_an_image_of_the_trained_size_gives_what_keras_gives(normalisation, channels):
     settings = settings_for(channels, normalisation)
     model, network = network_for(settings)
@@ -55,20 +56,13 @@ def test_an_image_of_the_trained_size_gives_what_keras_gives(normalisation, chan
     np.testing.assert_allclose(network.predict(image), expected, atol=1e-5)
 
 
-def test_8_and_16_bit_images_of_the_same_content_agree(built):
-    image = image_of(16, 16)
-    wide = image.astype(np.uint16) * 257
-    np.testing.assert_allclose(built[1].predict(image), built[1].predict(wide), atol=1e-6)
-    np.testing.assert_allclose(built[1].predict(image), built[1].predict(image / 255), atol=1e-6)
-
-
 @pytest.fixture(scope="module", params=TARGETS)
 def of_target(request):
     """A network of every target."""
     return network_for(settings_for(target=request.param))[1]
 
 
-@pytest.mark.parametrize("shape", [(200, 30), (30, 200, 3), (150, 170, 3)])
+@pytest.mark.parametrize("shape", [(200, 30), (150, 170, 3)])
 def test_tiles_equal_the_whole(of_target, monkeypatch, shape):
     network, image = of_target, image_of(*shape)
     whole = network.predict_maps(image)
@@ -170,7 +164,7 @@ def test_unusual_images_get_probabilities(image, normalisation):
 # ---------------------------------------------------------------- maps of every target
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (3, 50, 3), (31, 32, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (3, 50, 3)])
 def test_maps_have_the_images_size_and_the_targets_channels(of_target, shape):
     image = image_of(*shape)
     maps = of_target.predict_maps(image)
@@ -187,8 +181,7 @@ def with_looks(network, looks):
     return Network(network.model, settings)
 
 
-@pytest.mark.parametrize("way", [(1, -1), (-1, 1), (-1, -1)])
-@pytest.mark.parametrize("shape", [(32, 16), (17, 30, 3)])
+@pytest.mark.parametrize(("way", "shape"), [((1, -1), (17, 30, 3)), ((-1, 1), (32, 16))])
 def test_with_flips_a_mirrored_image_has_the_mirrored_answer(of_target, way, shape):
     network, image = with_looks(of_target, "flips"), image_of(*shape)
     down, right = way
@@ -264,8 +257,9 @@ def test_nuclei_come_back_in_the_images_own_size(bright, scale):
         assert (same & true).sum() / (same | true).sum() > 0.85
 
 
-@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (20, 31, 3), (40, 1)])
+@pytest.mark.parametrize(
+    ("scale", "shape"), [(0.3, (20, 31, 3)), (0.5, (40, 1)), (1.0, (1, 1)), (2.0, (17, 33))]
+)
 def test_any_image_has_consecutive_labels_of_its_own_size(of_target, scale, shape):
     found = of_target.segment(image_of(*shape), scale=scale)
     assert found.shape == shape[:2]

@@ -85,20 +85,13 @@ def test_original_settings_build_the_original_layer_by_layer(original):
     ]
     assert found == ORIGINAL
     assert original.count_params() == 7_775_601
-    assert sum(int(np.prod(w.shape)) for w in original.trainable_weights) == 7_775_601
-
-
-def test_original_layers_have_the_originals_arguments(original):
-    rates = [layer.rate for layer in original.layers if type(layer).__name__ == "Dropout"]
+    rates = [layer.rate for layer in layers if type(layer).__name__ == "Dropout"]
     assert rates == ORIGINAL_DROPOUT
-    convs = [layer for layer in original.layers if type(layer).__name__ == "Conv2D"]
+    convs = [layer for layer in layers if type(layer).__name__ == "Conv2D"]
     assert {layer.activation.__name__ for layer in convs[:-1]} == {"elu"}
     assert {type(layer.kernel_initializer).__name__ for layer in convs[:-1]} == {"HeNormal"}
-    assert {layer.kernel_size for layer in convs[:-1]} == {(3, 3)}
     assert convs[-1].activation.__name__ == "sigmoid"
-    ups = [layer for layer in original.layers if type(layer).__name__ == "Conv2DTranspose"]
-    assert {layer.activation.__name__ for layer in ups} == {"linear"}
-    assert {(layer.kernel_size, layer.strides) for layer in ups} == {((2, 2), (2, 2))}
+    assert sum(int(np.prod(w.shape)) for w in original.trainable_weights) == 7_775_601
 
 
 @pytest.mark.parametrize("n_blocks", range(1, 8))
@@ -109,15 +102,6 @@ def test_any_number_of_blocks_gives_probabilities_of_the_inputs_size(n_blocks):
     assert result.shape == (2, size, size, 1)
     assert result.dtype == np.float32
     assert ((result > 0) & (result < 1)).all()
-
-
-def test_free_size_has_the_same_weights_and_predictions():
-    settings = generate_settings(2, base_filters=2, input_size=16)
-    fixed, free = build_unet(settings), build_unet(settings, free_size=True)
-    free.set_weights(fixed.get_weights())
-    image = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
-    np.testing.assert_allclose(np.asarray(fixed(image)), np.asarray(free(image)), atol=1e-6)
-    assert free(np.zeros((1, 20, 8, 3), np.float32)).shape == (1, 20, 8, 1)
 
 
 def test_rectangular_kernels_pools_and_inputs():
@@ -195,9 +179,9 @@ def test_the_normalisation_stands_between_convolution_and_activation():
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("normalisation", ["none", "batch"])
-def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target, normalisation):
-    model, images = build_unet(small(target, normalisation)), some_images()
+def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target):
+    settings = small(target, "batch")
+    model, images = build_unet(settings), some_images()
     before, rng = np.asarray(model(images)), np.random.default_rng(1)
     for weight in model.weights:  # as if trained: what a normalisation has measured, too
         weight.assign(weight + rng.uniform(0, 0.5, weight.shape))
@@ -206,7 +190,7 @@ def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target, normalisa
     model.save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_allclose(np.asarray(loaded(images)), trained, atol=1e-6)
-    free = build_unet(small(target, normalisation), free_size=True)
+    free = build_unet(settings, free_size=True)
     free.set_weights(model.get_weights())
     np.testing.assert_allclose(np.asarray(free(images)), trained, atol=1e-5)
 

@@ -103,6 +103,4 @@ def build_loss(name: str, target: str = "foreground") -> keras.losses.Loss:
 
 def build_metrics(target: str = "foreground") -> list[keras.metrics.Metric]:
     """Return what is watched besides the loss: IoU of the foreground, thresholded at .5."""
-    if get_target(target).is_mask:
-        return [keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")]
     return [ForegroundIoU(target)]
