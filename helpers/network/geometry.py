@@ -67,17 +67,10 @@ def pad(array: NDArray, height: int, width: int) -> NDArray:
     return np.pad(array, pads + [(0, 0)] * (array.ndim - 2))
 
 
-class Padding(NamedTuple):
-    """Pixels added on each side, undone by `crop_padding`."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-def pad_to_multiple(array: NDArray, multiple: tuple[int, int]) -> tuple[NDArray, Padding]:
-    """Return `array` mirrored at its edges up to a multiple of `multiple`, and what was added.
+def pad_to_multiple(
+    array: NDArray, multiple: tuple[int, int]
+) -> tuple[NDArray, tuple[slice, slice]]:
+    """Return `array` mirrored at its edges up to a multiple of `multiple`, and where it lies there.
 
     Parameters
     ----------
@@ -86,21 +79,17 @@ def pad_to_multiple(array: NDArray, multiple: tuple[int, int]) -> tuple[NDArray,
 
     Examples
     --------
-    >>> padded, padding = pad_to_multiple(np.ones((5, 8)), (4, 4))
-    >>> padded.shape, crop_padding(padded, padding).shape
+    >>> padded, inside = pad_to_multiple(np.ones((5, 8)), (4, 4))
+    >>> padded.shape, padded[inside].shape
     ((8, 8), (5, 8))
     """
     missing = [-size % step for size, step in zip(array.shape[:2], multiple, strict=True)]
-    (top, left) = (pixels // 2 for pixels in missing)
-    padding = Padding(top, missing[0] - top, left, missing[1] - left)
-    pads = [(padding.top, padding.bottom), (padding.left, padding.right)]
-    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric"), padding
-
-
-def crop_padding(array: NDArray, padding: Padding) -> NDArray:
-    """Return `array` without the pixels that `pad_to_multiple` added."""
-    height, width = array.shape[:2]
-    return array[padding.top : height - padding.bottom, padding.left : width - padding.right]
+    pads = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+    inside = tuple(
+        slice(before, before + size)
+        for (before, _), size in zip(pads, array.shape[:2], strict=True)
+    )
+    return np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric"), inside
 
 
 class Tile(NamedTuple):

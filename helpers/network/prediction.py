@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from helpers.data.reading import check_image
 from helpers.network import geometry
-from helpers.network.geometry import crop_padding, pad_to_multiple, rescale, tiles
+from helpers.network.geometry import pad_to_multiple, rescale, tiles
 from helpers.network.intensities import network_input
 from helpers.network.saving import load_model, read_settings
 from helpers.network.unet import build_unet
@@ -136,10 +136,10 @@ class Network:
 
     def _predict_maps(self, inputs: NDArray) -> NDArray[np.float32]:
         """Return the maps of inputs of any size, in one piece or in tiles."""
-        padded, padding = pad_to_multiple(inputs, self.settings.model_structure.size_multiple)
+        padded, inside = pad_to_multiple(inputs, self.settings.model_structure.size_multiple)
         is_large = max(padded.shape[:2]) > geometry.TILE_PX + 2 * geometry.HALO_PX
         predict = self._predict_tiles if is_large else self._predict_whole
-        return crop_padding(predict(padded), padding)
+        return predict(padded)[inside]
 
     def _predict_whole(self, inputs: NDArray) -> NDArray[np.float32]:
         return np.asarray(self.model.predict_on_batch(inputs[None]))[0]

@@ -72,7 +72,7 @@ class Target:
         Raises
         ------
         ValueError
-            If `labels` is no label image.
+            If `labels` is not a label image.
         """
         labels = np.asarray(labels)
         if labels.ndim != 2 or labels.dtype.kind not in "iu":

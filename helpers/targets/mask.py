@@ -40,7 +40,7 @@ class Interior(Target):
 def find_interiors(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return the nuclei without their rims: pixels whose four neighbours have the same label.
 
-    Touching nuclei are separated by a gap of two pixels; the image's border is no rim. Nuclei
+    Touching nuclei are separated by a gap of two pixels; the image's border is not a rim. Nuclei
     thinner than three pixels vanish.
 
     Examples

@@ -145,7 +145,7 @@ class Batches(keras.utils.PyDataset):
         """Return the maps of a crop, turned as the crop is, and background where it is padded.
 
         The maps are made before padding: where an image ends, they are those of the whole image
-        (for one, the image's border is no rim).
+        (for one, the image's border is not a rim).
         """
         target = self.settings.model_structure.target
         size = self.settings.model_structure.input_params
