@@ -49,8 +49,8 @@ OTHER_FILES = (
 )  # fmt: skip
 """What else a run's folder may hold."""
 
-TEXT_COLUMNS = ("id", "image", "file", "modality", "split")
-"""Columns of tables whose entries stay text, even "NA", "001" or "1e5"."""
+TEXT_COLUMNS = ("id", "image", "file", "modality")
+"""Columns of tables whose entries stay text, even "NA", "001" or "1e5"; `split` may be a count, too."""
 
 
 class PublishedRunError(ValueError):
