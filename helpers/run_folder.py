@@ -50,7 +50,7 @@ OTHER_FILES = (
 """What else a run's folder may hold."""
 
 TEXT_COLUMNS = ("id", "image", "file", "modality")
-"""Columns of tables whose entries stay text, even "NA", "001" or "1e5"; `split` may be a count, too."""
+"""Columns that stay text, even "NA", "001" or "1e5". `split` is not one: it may be a count."""
 
 
 class PublishedRunError(ValueError):
