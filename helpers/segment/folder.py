@@ -1,29 +1,20 @@
 """From a folder of images to labels, masks, overlays, and two tables of all of them."""
 
 import math
-import os
-import re
 import time
-import unicodedata
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings
 
 import numpy as np
 import pandas as pd
-import psutil
-import tifffile
-from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers.data.reading import read_any_image, refuse_unscaled
+from helpers.segment.files import list_images, list_left_out, refuse_too_large, say_long
 from helpers.segment.measure import COLUMNS, add_micrometres, check_positive, median_diameter
-from helpers.segment.outputs import LABELS, OUTPUTS, OVERLAY, OutputFolder
+from helpers.segment.outputs import OutputFolder
 from helpers.segment.scale import check_sizes
 
-SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 SUMMARY_COLUMNS = {
     "image": "str",
     "status": "str",
@@ -41,10 +32,6 @@ SUMMARY_COLUMNS = {
     "seconds": "float64",
 }
 DONE, FAILED = "done", "failed"
-LONGEST_NAME = 255  # bytes, of nearly every file system
-BYTES_A_PIXEL = 160
-"""Memory that segmenting takes beside the program itself, measured on images of 4 to 36
-megapixels."""
 
 
 def segment_folder(
@@ -115,10 +102,10 @@ def segment_folder(
     made_with |= {"channel": channel, "plane": plane}
     output = OutputFolder(out, made_with)
     with output.locked():
-        usable = [file for file in files if len(os.fsencode(file.stem + OVERLAY)) <= LONGEST_NAME]
+        usable = [file for file in files if not say_long(file)]
         if not overwrite:
             output.refuse_obstacles(usable)
-        failed = [_fail(file, _say_long(file)) for file in files if file not in usable]
+        failed = [_fail(file, why) for file in files if (why := say_long(file))]
         waiting = [file for file in usable if not output.is_done(file)]
         n_done = len(files) - len(waiting)
         for file in tqdm(waiting, "segmenting", len(files), initial=n_done, unit=" images"):
@@ -129,103 +116,6 @@ def segment_folder(
     return summary
 
 
-def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
-    """Return the images of a folder, sorted by name.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Its subfolders are not entered.
-    pattern : str
-        Names to take, as in a shell: "*" all, "plate1_*" those that begin so, "*.tif" those of
-        one type. Upper and lower case are the same, on every system.
-
-    Returns
-    -------
-    list of Path
-        Files that end in one of `SUFFIXES`, whatever the case. Hidden files are left out, and so
-        is what this program writes (names that end in one of `OUTPUTS`): the results may lie
-        beside the images.
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError
-        If there is no such folder.
-    ValueError
-        If no image is in it, or two images would become the same files.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.exists():
-        raise FileNotFoundError(
-            f"there is no folder {str(folder)!r}; give the folder of the images"
-        )
-    if not folder.is_dir():
-        raise NotADirectoryError(
-            f"{str(folder)!r} is a file; give the folder that holds it, and its name as the pattern"
-        )
-    files = [file for file in sorted(folder.iterdir()) if is_image(file.name) and file.is_file()]
-    images = [file for file in files if fnmatchcase(file.name.lower(), pattern.lower())]
-    if not images:
-        raise ValueError(_say_none(folder, pattern, len(files)))
-    _refuse_same_stems(images)
-    return images
-
-
-def is_image(name: str) -> bool:
-    """Tell whether a file of that name is an image to segment.
-
-    Examples
-    --------
-    >>> [is_image(name) for name in ("a.TIF", "a_labels.tif", ".a.png", "a.czi")]
-    [True, False, False, False]
-    """
-    lower = name.lower()
-    return not lower.startswith(".") and lower.endswith(SUFFIXES) and not lower.endswith(OUTPUTS)
-
-
-def list_left_out(images: str | Path, out: str | Path, n_named: int = 5) -> list[str]:
-    """Return a sentence that counts and names the files that are not taken for images, or none."""
-    images, out = Path(images).expanduser(), Path(out).expanduser()
-    found = []
-    for file in sorted(images.iterdir()):
-        if file.name.startswith(".") or file.is_dir() or (is_image(file.name) and file.is_file()):
-            continue
-        is_result = file.name.endswith((*OUTPUTS, "nuclei.csv", "summary.csv"))
-        if is_result and images.resolve() == out.resolve():
-            continue
-        why = "a result's name" if file.name.lower().endswith(OUTPUTS) else "no PNG, TIFF or JPEG"
-        found.append(f"{file.name} ({why if file.exists() else 'a broken link'})")
-    more = f" and {len(found) - n_named} more" if len(found) > n_named else ""
-    return [f"{len(found)} files left out: {', '.join(found[:n_named])}{more}"] if found else []
-
-
-def _say_none(folder: Path, pattern: str, n_images: int) -> str:
-    if n_images:
-        return (
-            f"none of the {n_images} images in {str(folder)!r} matches the pattern {pattern!r}; "
-            'the pattern "*" takes them all'
-        )
-    n = sum(not file.name.startswith(".") for file in folder.iterdir())
-    return (
-        f"{str(folder)!r} holds no image among its {n} files and folders; allowed are "
-        f"{', '.join(SUFFIXES)}, not in subfolders. Save images of other formats as TIFF, without "
-        "compression that loses detail"
-    )
-
-
-def _refuse_same_stems(images: Iterable[Path]) -> None:
-    """Raise ValueError where two images differ in their suffix only, or in upper and lower case."""
-    seen: dict[str, Path] = {}
-    for file in images:
-        stem = unicodedata.normalize("NFC", file.stem).casefold()
-        if stem in seen:
-            raise ValueError(
-                f"{seen[stem].name!r} and {file.name!r} would both become {file.stem + LABELS!r}; "
-                'rename one, or take one type with a pattern such as "*.tif"'
-            )
-        seen[stem] = file
-
-
 def _segment_one(network, file, output, channel, plane, diameter_px) -> str | None:
     """Write the results of one image and return None, or return why there are none."""
     start = time.monotonic()
@@ -233,7 +123,10 @@ def _segment_one(network, file, output, channel, plane, diameter_px) -> str | No
         refuse_too_large(file)
         read = read_any_image(file, channel, plane)
         refuse_unscaled(read.pixels, network.settings)
-        result = network.analyse(read.pixels, valid=read.valid, diameter_px=diameter_px)
+        whole = "rgb" if channel is not None and read.pixels.ndim == 3 else None
+        result = network.analyse(
+            read.pixels, valid=read.valid, channel=whole, diameter_px=diameter_px
+        )
         nuclei = result.nuclei.assign(image=file.name)
     except Exception as reason:  # decoders and backends raise many types; the rest must go on
         output.discard(file)
@@ -247,7 +140,7 @@ def _segment_one(network, file, output, channel, plane, diameter_px) -> str | No
         "median_diameter_px": _or_none(median_diameter(nuclei["area_px"])),
         "pixel_size_um": read.pixel_size_um,
         "pixel_size_from": read.pixel_size_source,
-        "channel": read.about or result.channel,
+        "channel": "; ".join(filter(None, [read.about, result.channel])),
         "scale": result.scale.scale,
         "scale_reason": result.scale.reason,
         "distance": _or_none(result.distance),
@@ -258,43 +151,6 @@ def _segment_one(network, file, output, channel, plane, diameter_px) -> str | No
     return None
 
 
-def refuse_too_large(file: Path) -> None:
-    """Raise ValueError for an image that needs more memory than is free; its pixels are not read.
-
-    A system that runs out of memory ends the program, and with it the whole folder.
-    """
-    try:
-        if file.suffix.lower() in (".tif", ".tiff"):
-            with tifffile.TiffFile(file) as tiff:
-                page = tiff.pages[0]
-                height, width = page.imagelength, page.imagewidth
-        else:
-            with catch_warnings(action="ignore"), Image.open(file) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as reason:  # it says how many pixels, and nothing else
-        height, width = int(re.search(r"\((\d+) pixels\)", str(reason))[1]), 1
-    except Exception:  # whatever is wrong with it, reading it says it better
-        return
-    needed, free = height * width * BYTES_A_PIXEL, free_memory()
-    if needed > free:
-        raise ValueError(
-            f"{height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB of memory, "
-            f"and {free / 1e9:.1f} GB are free: cut the image into parts, or reduce it"
-        )
-
-
-def free_memory() -> int:
-    """Return how many bytes of memory this process can still have, in a container too."""
-    free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit
-        return free
-    return max(0, min(free, limit - used))
-
-
 def _say(reason: Exception) -> str:
     """Return why an image failed, in a sentence."""
     if isinstance(reason, MemoryError) or type(reason).__name__ == "ResourceExhaustedError":
@@ -302,13 +158,6 @@ def _say(reason: Exception) -> str:
     text = " ".join(str(reason).split())
     text = text if len(text) < 300 else text[:300] + " ..."
     return text if type(reason) is ValueError else f"{type(reason).__name__}: {text}"
-
-
-def _say_long(file: Path) -> str:
-    return (
-        f"its name has {len(os.fsencode(file.name))} bytes, so that {OVERLAY!r} makes it too long; "
-        f"shorten it to {LONGEST_NAME - len(OVERLAY)} or less"
-    )
 
 
 def _or_none(value: float) -> float | None:

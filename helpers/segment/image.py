@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import relabel_sequential
 
+from helpers.data.reading import check_image
 from helpers.network.geometry import cut, rescale
 from helpers.network.intensities import has_bright_ground, telling_channel
 from helpers.segment.measure import check_positive, measure_nuclei, median_diameter
@@ -75,6 +76,7 @@ def analyse(
     check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
     image, valid = _split_invalid(np.asarray(image), valid)
+    image = check_image(image)
     field = prepare(image, valid, channel)
     labels = np.zeros(image.shape[:2], np.int32)
     if is_blank(field.image):

@@ -14,7 +14,7 @@ from scipy.stats import kurtosis, skew
 from skimage.measure import approximate_polygon, find_contours
 
 from helpers.analysis.modality import BRIGHT_GROUND, full_scale
-from helpers.data.reading import check_image, select_channel
+from helpers.data.reading import select_channel
 from helpers.network.intensities import RED_SHARE, has_bright_ground, telling_channel
 
 COLOURS = ("red", "green", "blue")
@@ -126,7 +126,6 @@ def _choose(image, valid, channel) -> tuple[NDArray, str]:
     """Return the channel of an image that shows nuclei, or all of them, and a word on why."""
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
-    check_image(image)
     if channel is not None:
         return select_channel(image, channel), f"{channel}, as given" if image.ndim == 3 else "gray"
     if image.ndim == 2:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.segment.folder import list_images
+from helpers.segment.files import list_images
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
