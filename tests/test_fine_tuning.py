@@ -1,7 +1,6 @@
 """The benchmark of fine-tuning: three ways, the same test images, trainings that are kept."""
 
 import importlib
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from helpers.network.saving import load_model, save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import ROOT, RunFolder
-from helpers.settings import generate_settings, load_settings, parse_settings
+from helpers.settings import generate_settings, load_settings
 from helpers.training.devices import Device
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
@@ -25,14 +24,8 @@ def fine_tuning():
 
 
 def settings_for(**changes):
-    values = generate_settings(1, base_filters=2, input_size=16).model_dump(
-        mode="json", by_alias=True
-    )
-    values["model_structure"]["output_params"]["target"] = "flow"
-    values["training_configuration"]["call_backs_conf"] = {}
-    parameters = values["training_configuration"]["training_parameters"]
-    values["training_configuration"]["training_parameters"] = parameters | changes
-    return parse_settings(json.dumps(values))
+    settings = generate_settings(1, base_filters=2, input_size=16)
+    return settings.with_overrides({"target": "flow", "callbacks": {}, "training": changes})
 
 
 class Images(SimpleNamespace):

@@ -1,6 +1,8 @@
 """What holds before Keras loads, whoever starts Python: fast training and quiet pages."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -49,7 +51,15 @@ def test_logs_of_libraries_stay_out_of_a_page_and_warnings_do_not():
         "import warnings\nwarnings.warn('seen')",
     ]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, kernel_name="python3", env=BARE).execute()
+    NotebookClient(notebook, kernel_name="python3").execute()
     outputs = [nbformat.from_dict(cell.outputs) for cell in notebook.cells]
     assert outputs[:2] == [[], []]
     assert "seen" in outputs[2][0].text
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_no_page_loads_keras_before_helpers(page):
+    cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    loaded = re.findall(r"^\s*(?:import|from) (helpers|keras|tensorflow)", source, re.MULTILINE)
+    assert loaded[:1] in ([], ["helpers"])
