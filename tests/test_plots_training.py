@@ -57,7 +57,6 @@ def test_a_rate_that_falls_in_every_epoch_is_not_marked(history):
         epoch=range(12), learning_rate=np.geomspace(1, 0.1, 12)
     )
     assert not plot_history(falling, "loss", "loss").texts
-    assert not plot_history(history, "loss", "loss", plt.figure().gca(), mark_rates=False).texts
 
 
 @pytest.mark.parametrize("n, channels, n_axes", [(3, 1, 4), (16, 3, 8)])

@@ -57,22 +57,18 @@ def plot_history(
     quantity: str,
     label: str,
     ax: Axes | None = None,
-    *,
-    mark_rates: bool = True,
 ) -> Axes:
     """Draw a quantity over the epochs, training beside validation; return the axes.
 
     Parameters
     ----------
     history : DataFrame
-        As `helpers.training.loop.train` returns it.
+        As `helpers.training.loop.train` returns it. A grey line marks the start of each epoch with
+        another learning rate than the one before, unless it falls in every epoch.
     quantity : str
         "loss" or "iou"; the axis of IoU is fixed at 0 to 1.
     label : str
         What stands at the axis.
-    mark_rates : bool
-        Whether a grey line marks the start of each epoch with another learning rate than the one
-        before; a rate that falls in every epoch is not marked.
     """
     ax = plt.gca() if ax is None else ax
     for column, colour, text in (
@@ -81,7 +77,7 @@ def plot_history(
     ):
         if column in history:
             ax.plot(history["epoch"], history[column], ".-", color=colour, label=text)
-    changes = rate_changes(history) if mark_rates else []
+    changes = rate_changes(history)
     for place, (epoch, rate) in enumerate(changes if len(changes) <= MOST_MARKS else []):
         mark = "learning rate lowered" if place == 0 else None
         ax.axvline(epoch - 0.5, color=RATE, linestyle=":", label=mark)
