@@ -61,7 +61,9 @@ def _lighten(encoded: str) -> str:
     figure = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
     opaque = Image.alpha_composite(Image.new("RGBA", figure.size, "white"), figure).convert("RGB")
     light = io.BytesIO()
-    opaque.quantize(256, dither=Image.Dither.NONE).save(light, "png", optimize=True)
+    opaque.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        light, "png", optimize=True
+    )
     return base64.b64encode(light.getvalue()).decode()
 
 
