@@ -141,7 +141,8 @@ def _key(settings: Settings, known: pd.DataFrame) -> str:
     reached = [n for n in training.learning_rate_restarts if n < training.epoch_num]
     settings = settings.with_training(learning_rate_restarts=reached)  # the others do nothing
     values = settings.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
-    text = json.dumps(values, sort_keys=True) + known.to_csv(index=False)
+    images = known.rename(columns={"modality": "kind"}).to_csv(index=False)  # its first name
+    text = json.dumps(values, sort_keys=True) + images
     return hashlib.sha256(text.encode()).hexdigest()
 
 

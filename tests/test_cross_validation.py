@@ -12,7 +12,7 @@ from helpers.data.data_set import read_data_set
 from helpers.data.sample import write_sample
 from helpers.evaluation.masks import dice
 from helpers.run_folder import ROOT, RunFolder
-from helpers.settings import generate_settings
+from helpers.settings import generate_settings, load_settings
 from helpers.targets import get_target
 from helpers.training.devices import Device
 
@@ -239,6 +239,16 @@ def test_the_published_comparison_comes_from_the_folds_that_are_kept(folds):
     splits = [folds.read_folds(RunFolder(run.path / name)) for name in folds.SPLITS]
     found = folds.compare_splits(*splits)
     pd.testing.assert_frame_equal(found.round(4), run.read_csv("comparison.csv"), atol=1e-4)
+
+
+def test_the_kept_folds_are_read_by_the_same_command(folds):
+    run = RunFolder(RunFolder("cross_validation").path / "grouped")
+    known = folds.read_folds(run).sort_values("id")
+    known = known.assign(unit=known["group"], n_nuclei=known["n_true"])
+    known = known[["id", "modality", "group", "unit", "fold", "n_nuclei"]]
+    settings = load_settings("settings/reference.json").with_training(epoch_num=12)
+    kept = json.loads((run.path / "fold_1" / "fold.json").read_text(encoding="utf-8"))
+    assert folds._key(settings, known) == kept["key"]
 
 
 # ---------------------------------------------------------------- from a shell

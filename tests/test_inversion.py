@@ -1,5 +1,7 @@
 """The experiment of notebook 06: the original's arithmetic, its variants, and how masks fail."""
 
+import json
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -20,7 +22,7 @@ from helpers.inversion.findings import (
     summarise_variants,
 )
 from helpers.inversion.original_arithmetic import View, ViewedNetwork, cast_input, raw_input
-from helpers.inversion.runs import ExperimentError, run_variants
+from helpers.inversion.runs import ExperimentError, _key, run_variants
 from helpers.inversion.variants import STEPS, VARIANTS, choose_variants
 from helpers.network.intensities import network_input
 from helpers.run_folder import RunFolder
@@ -182,6 +184,15 @@ def test_the_published_tables_come_from_the_kept_scores(published):
         kept = run.read_csv(name)
         kept = kept[kept["variant"].isin(set(found["variant"]))].reset_index(drop=True)
         pd.testing.assert_frame_equal(found.round(4), kept, atol=1e-4, check_dtype=False)
+
+
+def test_the_kept_trainings_are_read_by_the_same_command():
+    run = RunFolder("inversion")
+    known = run.read_csv("split.csv", dtype={"id": str})
+    base = load_settings("settings/experiment.json").with_training(epoch_num=10, steps_per_epoch=30)
+    for variant in VARIANTS.values():
+        kept = json.loads(run.file(f"experiment/{variant.name}/seed_2/trial.json").read_text())
+        assert _key(variant.settings(base.with_training(seed=2)), known) == kept["key"]
 
 
 def test_the_figure_draws_the_shares_in_the_colours_of_its_legend():

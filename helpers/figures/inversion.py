@@ -64,7 +64,7 @@ def plot_failures(summary: pd.DataFrame) -> Figure:
     shares = chosen.pivot_table("estimate", ["variant", "view", "modality"], "measure")
     rows = _rows(summary)
     modalities = [name for name in MODALITIES if name in set(summary["modality"])]
-    size = (1.2 + 1.9 * len(modalities), 1.1 + 0.215 * len(rows))
+    size = (2.2 + 1.7 * len(modalities), 1.1 + 0.215 * len(rows))
     figure, axes = plt.subplots(
         1, len(modalities), figsize=size, sharex=True, sharey=True, squeeze=False
     )
