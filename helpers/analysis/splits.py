@@ -207,7 +207,8 @@ def _check_enough(n_groups: int, ratios: dict[str, float], n_settled: int) -> No
     or_test_set = ", or give a test set of its own (`test_set`)" if is_enough else ""
     raise ValueError(
         f"there are {n_groups} field(s) of view to split{beside}, but at least {len(drawn)} are "
-        f"needed, one each for {', '.join(drawn)}; add images of other fields{or_test_set}"
+        f"needed, one each for {', '.join(drawn)}; add images of other fields{or_test_set} "
+        "(`nuclei predict` segments images without any training)"
     )
 
 
