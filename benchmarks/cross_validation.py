@@ -314,9 +314,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="batches in an epoch, likewise")
     parser.add_argument("--seed", type=int, help="of folds and training, likewise")
     parser.add_argument("--summarise", action="store_true", help="train nothing, write the tables")
+    parser.add_argument("--replace-published", action="store_true", help="write into the kept run")
     given = parser.parse_args(arguments)
     try:
-        run = RunFolder(given.output)
+        run = RunFolder(given.output, replace_published=given.replace_published)
+        run.refuse_published()
         if given.summarise:
             summarise(run)
             return 0

@@ -158,7 +158,7 @@ def _interval(values: pd.Series, fields: pd.Series, n_resamples: int, seed: int)
 def write_findings(run: RunFolder) -> pd.DataFrame:
     """Write `experiment.csv` and `changes.csv` of a run from its images' scores; return the first.
 
-    For the published run: `write_findings(RunFolder("inversion"))`; no image is read.
+    No image is read. For the published run give `RunFolder("inversion", replace_published=True)`.
     """
     table = read_variants(RunFolder(run.path / "experiment"))
     summary = summarise_variants(table)
