@@ -71,9 +71,10 @@ lab: install ## open JupyterLab on notebooks/
 # The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
 # share a run folder, so they stay in one process, in their order, and without progress bars, whose
 # messages overflow what nbval can hold.
-test: install ## lint, unit tests, doctests, a reduced series and the committed notebooks
+test: install ## lint, layers, unit tests, doctests and the committed notebooks with their solutions
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+	$(VENV)/bin/lint-imports --no-cache
 	@TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks \
 	  > .nbval.log 2>&1 & nbval=$$!; \
 	trap 'kill $$nbval 2>/dev/null' INT TERM; \
