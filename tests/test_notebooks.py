@@ -14,7 +14,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(home|root|tmp|work|Users|mnt|var|opt|usr)/|\b[A-Z]:\\\\")
 NO_NUMBERS_OF_DATA = re.compile(
     r"```.*?```|`[^`]*`|\$[^$]*\$|<[^>]*>|\]\([^)]*\)|https?://\S+|doi:\S+"  # code, formulas, links
-    r"|^#+ \d\d · |\b0\d\b(?= ·|[,:;.)]| and| to | shows| is|$)|\b[Nn]otebooks? 0\d( (and|to) 0\d)?\b"  # pages
+    r"|^#+ \d\d · |\b0\d\b(?= ·|[,:;.)]| and| to | shows| is|$)"  # pages
+    r"|\b[Nn]otebooks? 0\d( (and|to) 0\d)?\b"
     r"|\b(1[89]|20)\d\d[ab]?\b"  # years of citations and editions
     r"|^\s*\d\. ",  # numbered lists
     re.DOTALL | re.MULTILINE,
