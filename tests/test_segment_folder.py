@@ -289,7 +289,7 @@ def test_a_folder_may_be_done_in_parts_with_other_parameters(images, tmp_path):
     run(Thresholder(), images, out, pattern="one*")
     summary = run(Thresholder(), images, out, pattern="two*", diameter_px=20)
     assert summary["image"].tolist() == ["one.png", "two nuclei.png"]
-    assert "1 images of earlier calls with another diameter_px" in summary.attrs["notes"][0]
+    assert "of earlier calls with another diameter_px, 1" in summary.attrs["notes"][0]
     assert len(pd.read_csv(out / "nuclei.csv")) == 3
 
 
@@ -300,7 +300,7 @@ def test_what_is_gone_from_the_images_is_not_in_the_tables(images, tmp_path):
     summary = run(Thresholder(), images, out)
     assert summary["image"].tolist() == ["drei ü.png", "two nuclei.png"]
     assert "one.png" not in set(pd.read_csv(out / "nuclei.csv")["image"])
-    assert "images that are gone, and not in the tables: one.png" in summary.attrs["notes"][0]
+    assert "not in the tables, as the image is gone, 1: one.png" in summary.attrs["notes"][0]
 
 
 def test_files_that_are_left_out_are_counted_and_named(images, tmp_path):
@@ -308,7 +308,7 @@ def test_files_that_are_left_out_are_counted_and_named(images, tmp_path):
     (images / "a_mask.png").write_bytes(b"")
     (images / "lost.png").symlink_to(images / "nowhere.png")
     note = run(Thresholder(), images, tmp_path / "out").attrs["notes"][0]
-    assert note.startswith("3 files left out: a_mask.png (a result's name), lost.png (a broken")
+    assert note.startswith("left out 3: a_mask.png (a result's name), lost.png (a broken")
     run(Thresholder(), images, images, overwrite=True)
     assert "one_mask.png" not in run(Thresholder(), images, images).attrs["notes"][0]
 

@@ -88,7 +88,7 @@ def list_left_out(images: str | Path, out: str | Path, n_named: int = 5) -> list
         why = "a result's name" if file.name.lower().endswith(OUTPUTS) else "no PNG, TIFF or JPEG"
         found.append(f"{file.name} ({why if file.exists() else 'a broken link'})")
     more = f" and {len(found) - n_named} more" if len(found) > n_named else ""
-    return [f"{len(found)} files left out: {', '.join(found[:n_named])}{more}"] if found else []
+    return [f"left out {len(found)}: {', '.join(found[:n_named])}{more}"] if found else []
 
 
 def _say_none(folder: Path, pattern: str, n_images: int) -> str:

@@ -157,15 +157,15 @@ class OutputFolder:
         messages = []
         if gone:
             messages.append(
-                f"{len(gone)} results are of images that are gone, and not in the tables: "
+                f"not in the tables, as the image is gone, {len(gone)}: "
                 f"{', '.join(gone[:NAMED])}{' ...' if len(gone) > NAMED else ''}"
             )
         changes = [change for note in there if (change := self._list_changes(note))]
         if changes:
             names = sorted({name for change in changes for name in change})
             messages.append(
-                f"the tables hold {len(changes)} images of earlier calls with another "
-                f"{' and '.join(names)}"
+                f"in the tables, of earlier calls with another "
+                f"{' and '.join(names)}, {len(changes)}"
             )
         return there, messages
 
