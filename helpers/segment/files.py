@@ -16,9 +16,9 @@ from helpers.segment.outputs import LABELS, OUTPUTS, OVERLAY
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 LONGEST_NAME = 255  # bytes, of nearly every file system
-BYTES_A_PIXEL = 160
-"""Memory that segmenting takes beside the program itself, measured on images of 4 to 36
-megapixels."""
+BYTES_A_PIXEL = 165
+"""By how much the memory that segmenting takes grows with the image, measured with the reference
+network from 2 to 4 megapixels."""
 
 
 def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
