@@ -129,6 +129,27 @@ class Session(NamedTuple):
         return test, about.assign(split="test")
 
 
+def start_page(run: str) -> RunFolder:
+    """Return the folder that a notebook writes to, after checking its parameters.
+
+    Sets the figures' style.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown to the page, has another type, or cannot be used; or if the run
+        is one that the repository keeps.
+    """
+    from helpers.figures.common import set_style
+
+    page = check_page()
+    folder = RunFolder(run, replace_published=page.get("replace_published", False))
+    if page:
+        folder.refuse_published()
+    set_style()
+    return folder
+
+
 def start_session(
     settings: str,
     data: str | None = None,
@@ -158,18 +179,12 @@ def start_session(
     ValueError
         If a parameter is unknown to the page, has another type, or cannot be used.
     """
-    from helpers.figures.common import set_style
-
     if data is not None and not isinstance(data, str | Path):
         raise ValueError(
             f"`data` is a {type(data).__name__}, not the name of a data set; run the cell that "
             "declares the parameters again"
         )
-    page = check_page()
-    folder = RunFolder(run, replace_published=page.get("replace_published", False))
-    if page:
-        folder.refuse_published()
-    set_style()
+    folder = start_page(run)
     loaded = load_settings(settings).with_training(seed=seed).with_overrides(overrides or {})
     return Session(loaded, folder, str(data or loaded.data_set_location))
 
