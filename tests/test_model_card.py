@@ -12,4 +12,7 @@ def test_the_committed_card_is_that_of_its_files():
 def test_a_share_is_written_with_its_interval():
     assert write_share(0.8689) == ".869"
     assert write_share({"estimate": 0.5, "low": 0.25, "high": 1.0}) == ".500 (.250 to 1.000)"
-    assert write_share({"estimate": 0.5, "low": None, "high": None}) == ".500 (one field)"
+    assert (
+        write_share({"estimate": 0.5, "low": float("nan"), "high": float("nan")})
+        == ".500 (one field)"
+    )

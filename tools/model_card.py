@@ -23,7 +23,8 @@ def render_card(run: RunFolder) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"modality": display_name, "share": write_share}
-    metrics = run.read_json("metrics.json")
+    summary = run.read_csv("nuclei_summary.csv").set_index(["modality", "score"])
+    tested = [name for name in (*MODALITIES, "all") if name in summary.index]
     split = run.read_csv("split.csv", dtype={"id": str})
     return environment.get_template("model_card.md.j2").render(
         run=run.path.name,
@@ -33,8 +34,7 @@ def render_card(run: RunFolder) -> str:
         sides=split.groupby("split").size(),
         taught=count_modalities(split[split["split"] == "train"]),
         n_parameters=run.read_csv("network.csv")["parameters"].sum(),
-        nuclei=metrics["nuclei"],
-        modalities=[name for name in (*MODALITIES, "all") if name in metrics["nuclei"]],
+        nuclei={name: summary.loc[name].to_dict("index") for name in tested},
         scores=SCORES,
         errors=count_errors(run.read_csv("nuclei_scores.csv", dtype={"id": str})),
         error_names=ERRORS,
@@ -61,7 +61,7 @@ def write_share(value) -> str:
     if not isinstance(value, dict):
         return f"{value:.3f}".lstrip("0")
     text = write_share(value["estimate"])
-    if value["low"] is None:
+    if pd.isna(value["low"]):
         return f"{text} (one field)"
     return f"{text} ({write_share(value['low'])} to {write_share(value['high'])})"
 
@@ -70,7 +70,7 @@ def main() -> None:
     """Write `README.md` into the run's folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", nargs="?", default=REFERENCE, help="a folder under results/")
-    run = RunFolder(parser.parse_args().run)
+    run = RunFolder(parser.parse_args().run, replace_published=True)
     text = render_card(run)
     print(run.write("README.md", lambda part: part.write_text(text, encoding="utf-8")))
 
