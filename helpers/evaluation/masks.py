@@ -17,28 +17,46 @@ EDGES = np.arange(11) / 10
 
 
 class Confusion(NamedTuple):
-    """Pixel counts of a predicted mask against the true one; they add up to the pixels."""
+    """Pixel counts of a predicted mask against the true one, and the scores that they give."""
 
     tp: int
     fp: int
     fn: int
     tn: int
 
+    @property
+    def dice(self):
+        """Dice coefficient, 0 to 1; 1.0 where both masks are empty."""
+        return _share(2 * self.tp, self.fp + self.fn, True)
+
+    @property
+    def iou(self):
+        """Intersection over union, 0 to 1; 1.0 where both masks are empty."""
+        return _share(self.tp, self.fp + self.fn, True)
+
+    @property
+    def precision(self):
+        """Share of predicted foreground that is true; with none, 1.0 if none was there, else 0.0.
+
+        Undefined there, it counts as a failure, so that an empty prediction is never rewarded.
+        """
+        return _share(self.tp, self.fp, self.fn == 0)
+
+    @property
+    def recall(self):
+        """Share of true foreground that is predicted; with none, as `precision`."""
+        return _share(self.tp, self.fn, self.fp == 0)
+
+
+def _share(right: int, wrong: int, empty: bool) -> float:
+    return right / (right + wrong) if right + wrong else float(empty)
+
 
 class Calibration(NamedTuple):
     """Probabilities against observed foreground, in ten bins of equal width from 0 to 1.
 
-    Made by `calibration`. Bins without pixels have NaN for their mean and fraction and count for
-    nothing in the error.
-
-    Attributes
-    ----------
-    count : int64 array, shape (10,)
-        Pixels in each bin.
-    probability_sum : float64 array, shape (10,)
-        Sum of the probabilities in each bin.
-    foreground : int64 array, shape (10,)
-        True foreground pixels in each bin.
+    Made by `calibration`: pixels, sum of their probabilities and true foreground pixels in each
+    bin. Bins without pixels have NaN for their mean and fraction and no part in the error.
     """
 
     count: NDArray[np.int64]
@@ -59,9 +77,8 @@ class Calibration(NamedTuple):
     def error(self):
         """Expected calibration error, 0 (calibrated) to 1; NaN when there are no pixels.
 
-        The mean distance between probability and observed fraction, bins weighted by their
-        pixels: equation 3 of Guo et al. 2017, https://doi.org/10.48550/arXiv.1706.04599, with
-        the probability of foreground in place of the confidence in the likelier class.
+        Equation 3 of Guo et al. 2017, https://doi.org/10.48550/arXiv.1706.04599, with the
+        probability of foreground in place of the confidence in the likelier class.
         """
         n_pixels = int(self.count.sum())
         if n_pixels == 0:
@@ -79,13 +96,12 @@ def confusion(mask_true, mask_pred) -> Confusion:
     Parameters
     ----------
     mask_true, mask_pred : array_like of bool, same shape
-        Foreground is True. Integers and floats are refused: a label image or a probability
-        map would count wrongly without a word.
+        Foreground is True.
 
     Raises
     ------
     TypeError
-        If a mask is not bool.
+        If a mask is not bool: label images and probabilities would be counted wrongly.
     ValueError
         If the shapes differ.
 
@@ -106,76 +122,40 @@ def confusion(mask_true, mask_pred) -> Confusion:
 def dice(mask_true, mask_pred) -> float:
     """Return the Dice coefficient, 0 to 1: twice the common pixels over the sum of both.
 
-    Parameters and errors as for `confusion`. Both masks empty: 1.0, for they agree. One of
-    them empty: 0.0.
-
-    References
-    ----------
-    Dice 1945, https://doi.org/10.2307/1932409; Sørensen 1948, Biologiske Skrifter 5(4), 1-34.
+    Parameters and errors as for `confusion`. Both masks empty: 1.0, for they agree. Dice 1945,
+    https://doi.org/10.2307/1932409; Sørensen 1948, Biologiske Skrifter 5(4), 1-34.
 
     Examples
     --------
     >>> dice(np.array([True, True, False]), np.array([True, False, False]))
     0.6666666666666666
     """
-    tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
+    return confusion(mask_true, mask_pred).dice
 
 
 def iou(mask_true, mask_pred) -> float:
-    """Return the intersection over union, 0 to 1 (Jaccard index) of two masks.
+    """Return the intersection over union, 0 to 1, of two masks.
 
-    Parameters, errors and empty masks as for `dice`.
-
-    References
-    ----------
-    Jaccard 1912, https://doi.org/10.1111/j.1469-8137.1912.tb05611.x
+    Parameters, errors and empty masks as for `dice`. Jaccard 1912,
+    https://doi.org/10.1111/j.1469-8137.1912.tb05611.x
 
     Examples
     --------
     >>> iou(np.array([True, True, False]), np.array([True, False, False]))
     0.5
     """
-    tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return tp / (tp + fp + fn) if tp + fp + fn else 1.0
-
-
-def precision(mask_true, mask_pred) -> float:
-    """Return the share of predicted foreground that is true, 0 to 1.
-
-    Parameters and errors as for `confusion`. Nothing predicted: 1.0 if nothing was there,
-    else 0.0 (undefined; counted as a failure so that an empty prediction is never rewarded).
-    """
-    tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return tp / (tp + fp) if tp + fp else float(fn == 0)
-
-
-def recall(mask_true, mask_pred) -> float:
-    """Return the share of true foreground that is predicted, 0 to 1.
-
-    Parameters and errors as for `confusion`. Nothing there: 1.0 if nothing was predicted,
-    else 0.0 (undefined; counted as a failure, as in `precision`).
-    """
-    tp, fp, fn, _ = confusion(mask_true, mask_pred)
-    return tp / (tp + fn) if tp + fn else float(fp == 0)
+    return confusion(mask_true, mask_pred).iou
 
 
 def calibration(probabilities, mask) -> Calibration:
     """Return how predicted probabilities of foreground compare with what is there.
 
-    Parameters
-    ----------
-    probabilities : array_like of float, any shape
-        Probability of foreground, 0 to 1.
-    mask : array_like of bool, same shape
-        Foreground is True.
+    `probabilities` are floats of any shape, 0 to 1, `mask` is bool of the same shape.
 
     Raises
     ------
-    TypeError
-        If the mask is not bool or the probabilities are not float.
-    ValueError
-        If the shapes differ or a probability is outside 0 to 1.
+    TypeError, ValueError
+        If a type, a shape or a probability is another.
 
     Examples
     --------

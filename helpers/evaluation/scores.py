@@ -12,19 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from helpers.analysis.modality import MODALITIES, guess_nuclei
+from helpers.analysis.modality import guess_nuclei
 from helpers.data.data_set import DataSet
 from helpers.evaluation.masks import (
     Calibration,
     MaskWriter,
     calibration,
-    dice,
+    confusion,
     iou,
-    precision,
     read_mask,
-    recall,
 )
-from helpers.evaluation.summary import ALL
+from helpers.evaluation.summary import ALL, by_modality
+from helpers.network.complexity import measure_diameters
 from helpers.settings import Settings
 from helpers.targets import Target, get_target
 
@@ -43,17 +42,6 @@ class Threshold:
         return guess_nuclei(image).astype(np.float32)
 
 
-def negate(image: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """Return the negative of an image: black becomes white.
-
-    Examples
-    --------
-    >>> negate(np.array([[0, 200]], np.uint8))
-    array([[255,  55]], dtype=uint8)
-    """
-    return np.invert(image)
-
-
 def remove_colour(image: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     """Return an (H, W, 3) image as gray, (H, W): the mean of its channels, rounded.
 
@@ -65,7 +53,7 @@ def remove_colour(image: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinte
     return np.rint(image.mean(axis=2)).astype(image.dtype)
 
 
-VARIATIONS = {"negative": negate, "gray": remove_colour}
+VARIATIONS = {"negative": np.invert, "gray": remove_colour}
 """What is done to an image before its mask is predicted once more."""
 
 
@@ -76,29 +64,23 @@ def measure_invariance(
 
     Parameters
     ----------
-    network : helpers.network.prediction.Network
-        Anything whose `predict(image)` gives (H, W) probabilities.
-    data : DataSet
-        Images of uint8 or uint16; their labels are not read.
-    known : DataFrame
-        Has the columns id, modality and group for all of them, as a run's `split.csv`.
+    network, data, known
+        As `evaluate` takes them; labels are not read.
     masks_dir : Path
-        Holds the mask of every image as it is, as `helpers.evaluation.masks` writes them.
-    threshold : float
-        The one that those masks were made with.
+        Holds the mask of every image as it is, made at `threshold`, as `masks.mask_folder`
+        writes them.
 
     Returns
     -------
     DataFrame
         One row an image and variation: id, modality, group, variation ("negative" or "gray") and
-        agreement, the IoU of the two predictions, 0 to 1; the truth plays no part. An image
-        without colour has no row "gray".
+        agreement, the IoU of the two predictions, 0 to 1. An image without colour has no row
+        "gray".
     """
     about = known.set_index("id")[["modality", "group"]].to_dict("index")
     rows = []
-    places = range(len(data))
-    for place in tqdm(places, desc="varying", unit=" images", leave=False):
-        name, image = data.ids[place], data.images[place]
+    for place, name in enumerate(tqdm(data.ids, desc="varying", unit=" images", leave=False)):
+        image = data.images[place]
         mask = read_mask(masks_dir / f"{name}.png")
         for variation, vary in VARIATIONS.items():
             if variation == "gray" and image.ndim == 2:
@@ -115,14 +97,10 @@ def tabulate_invariance(table: pd.DataFrame) -> pd.DataFrame:
     One row a modality, in the order of `MODALITIES`; columns such as ("negative", "mean").
     """
     found = table.groupby(["modality", "variation"])["agreement"].agg(["mean", "min"]).unstack()
-    modalities = [modality for modality in MODALITIES if modality in found.index]
+    modalities = [modality for modality, _ in by_modality(table)[:-1]]
     names = [name for name in VARIATIONS if name in set(table["variation"])]
     found = found.swaplevel(axis=1).reindex(index=modalities, columns=names, level=0)
     return found.rename(columns={"min": "lowest"}).rename_axis(columns=[None, None])
-
-
-SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
-"""The scores of a mask."""
 
 
 class Evaluation(NamedTuple):
@@ -178,7 +156,10 @@ def evaluate(
         if write_mask is not None:
             write_mask(name, mask_pred)
         pooled = pooled.pool(calibration(probabilities, mask_true))
-        rows.append({"id": name, **about[name], **score(mask_true, mask_pred), **_size(labels)})
+        diameters = measure_diameters([labels])
+        sizes = (len(diameters), np.median(diameters) if len(diameters) else np.nan)
+        row = {"id": name, **about[name], **score(mask_true, mask_pred)}
+        rows.append(row | dict(zip(("n_nuclei", "diameter_px"), sizes, strict=True)))
     return Evaluation(pd.DataFrame(rows), pooled)
 
 
@@ -197,17 +178,10 @@ def score(mask_true: NDArray[np.bool_], mask_pred: NDArray[np.bool_]) -> dict[st
     >>> numbers["iou"], numbers["fraction_true"], numbers["fraction_pred"]
     (0.5, 1.0, 0.5)
     """
-    values = {name: measure(mask_true, mask_pred) for name, measure in SCORES.items()}
+    counts = confusion(mask_true, mask_pred)
+    values = {name: getattr(counts, name) for name in ("dice", "iou", "precision", "recall")}
     fractions = {"fraction_true": mask_true.mean(), "fraction_pred": mask_pred.mean()}
     return values | {name: float(value) for name, value in fractions.items()}
-
-
-def _size(labels: NDArray[np.integer]) -> dict[str, float]:
-    """Return the number of nuclei and their median diameter: of the circle of equal area."""
-    areas_px = np.bincount(labels.ravel())[1:]
-    areas_px = areas_px[areas_px > 0]
-    diameter = float(np.median(np.sqrt(4 * areas_px / np.pi))) if areas_px.size else float("nan")
-    return {"n_nuclei": len(areas_px), "diameter_px": diameter}
 
 
 def _check(data: DataSet, known: pd.DataFrame, threshold: float) -> dict[str, dict[str, Any]]:
@@ -253,24 +227,18 @@ def _best_first(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def pick_examples_by_modality(table: pd.DataFrame, by: str = "iou") -> pd.DataFrame:
     """Return best, median and worst of every modality, modalities in the order of `MODALITIES`."""
-    modalities = [table[table["modality"] == modality] for modality in MODALITIES]
-    return pd.concat(
-        [pick_examples(part, by) for part in modalities if len(part)], ignore_index=True
-    )
+    parts = [pick_examples(part, by) for _, part in by_modality(table)[:-1]]
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_examples(
     data: DataSet, ids: Sequence[str], masks_dir: Path, target: Target
 ) -> list[tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return image, true mask and predicted mask, read back from its PNG, of each id."""
-    places = [data.ids.index(name) for name in ids]
+    places = {name: data.ids.index(name) for name in ids}
     return [
-        (
-            data.images[place],
-            target.true_mask(data.labels[place]),
-            read_mask(masks_dir / f"{data.ids[place]}.png"),
-        )
-        for place in places
+        (data.images[n], target.true_mask(data.labels[n]), read_mask(masks_dir / f"{name}.png"))
+        for name, n in places.items()
     ]
 
 
@@ -279,21 +247,20 @@ def describe_evaluation(
 ) -> dict[str, Any]:
     """Return the content of `metrics.json`: `about`, then every number of the summary.
 
-    "overall" and each entry of "modalities" have n_images, n_fields and, by score, estimate, low
-    and high; the ends are None where there is a single field of view. "look_at_first" is the mask
-    of the median test image, from the run's folder.
+    Ends of intervals are None where there is a single field of view; "look_at_first" is the mask
+    of the median test image.
     """
     numbers = summary.round(4).astype(object).where(summary.notna(), None)
-    by_modality: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for row in numbers.to_dict("records"):
         counts = {name: row[name] for name in ("n_images", "n_fields")}
         ends = {name: row[name] for name in ("estimate", "low", "high")}
-        by_modality.setdefault(row["modality"], counts)[row["score"]] = ends
-    ranked = _best_first(evaluation.table, "iou")["id"]
+        parts.setdefault(row["modality"], counts)[row["score"]] = ends
+    ranked = _best_first(evaluation.table, "iou")["id"].tolist()
     return {
         **about,
-        "overall": by_modality.pop(ALL),
-        "modalities": by_modality,
+        "overall": parts.pop(ALL),
+        "modalities": parts,
         "calibration_error": round(evaluation.calibration.error, 4),
-        "look_at_first": f"masks/{ranked.iloc[(len(ranked) - 1) // 2]}.png",
+        "look_at_first": f"masks/{ranked[(len(ranked) - 1) // 2]}.png",
     }
