@@ -1,7 +1,6 @@
 """Reads a data set of images and their truth, whatever its layout, and says what is wrong."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache, write_content
+from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache
 from helpers.data.channels import GIVE
 from helpers.data.layout import Entry, find_entries
 from helpers.data.problems import GRAVE, DataFaultError, Fault, refuse_faults, tabulate_faults
@@ -37,14 +37,12 @@ class DataSet:
     images : sequence of uint8 or uint16 ndarray, (H, W) or (H, W, 3)
         Read when asked for. Alpha is dropped; three equal channels are one.
     labels : sequence of int32 ndarray, (H, W), or None
-        0 = background, nuclei from 1 in the order of the mask files' names, or of the numbers in a
-        label image; a pixel that two masks claim belongs to the last. None for an image without
-        masks.
+        As from `helpers.data.truth.read_truth`; None for an image without masks.
     table : DataFrame
-        One row an image: id, part ("train", "validation" or "test": what its folder is named),
-        height and width in pixels, channels and dtype as in the file, n_nuclei, labelled.
+        One row an image: `COLUMNS`, with part "train", "validation" or "test" as its folder is
+        named, height and width in pixels, channels and dtype as in the file.
     faults : DataFrame
-        One row a fault of the whole location: fault, id, count, detail, action.
+        One row a fault of the whole location; see `helpers.data.problems.tabulate_faults`.
     key : str
         Changes with the files of the location.
     """
@@ -89,17 +87,16 @@ def read_data_set(
 ) -> DataSet:
     """Return the images, label images and faults of a data set.
 
-    The first read decodes every file, on all cores, and leaves a cache; later reads of the same
-    content take it from there.
+    The first read decodes every file and leaves a cache; later reads of the same content use it.
 
     Parameters
     ----------
     location : str or Path
-        "sample" for the embedded sample; a folder or a zip archive; relative paths start at the
-        repository's root. `helpers.data.layout.LAYOUTS` lists the layouts.
+        "sample", or a folder or zip archive in one of `helpers.data.layout.LAYOUTS`; relative
+        paths start at the repository's root.
     faults : {"refuse", "skip"}
-        What to do about images with a grave fault (`helpers.data.problems.GRAVE`): raise, or read
-        the others and warn. Faults that are only noted never stop a read.
+        What becomes of images with a grave fault (`helpers.data.problems.GRAVE`): raise, or read
+        the others and warn.
     masks : {"numbered", "components", "inverted"}
         What is a nucleus: a number or a file; a connected piece; a piece of what is not marked.
     cache_dir : str or Path
@@ -121,7 +118,8 @@ def read_data_set(
     with Source(path) as source:
         key = hash_members(source.members, path.stem, masks)
         cache = ROOT / cache_dir / f"{path.stem}-{key}.h5"
-        content = read_content(cache) or _build_cache(source, cache, masks)
+        content = read_content(cache)
+        content = content or write_cache(cache, partial(_fill_cache, source, masks))
     action = "refused" if faults == "refuse" else "skipped"
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)
     _judge(table, str(location), content)
@@ -223,89 +221,75 @@ def _check_files(entry: Entry) -> Fault | None:
 
 
 def _record(entry: Entry, file: ImageFile, truth: Truth | None) -> dict:
-    labels = None if truth is None else truth.labels
+    pixels = file.pixels
     return {
         "id": entry.id,
         "part": entry.part,
-        "height": file.pixels.shape[0],
-        "width": file.pixels.shape[1],
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
         "channels": file.n_channels,
-        "dtype": file.pixels.dtype.name,
-        "n_nuclei": 0 if labels is None else int(labels.max()),
-        "labelled": labels is not None,
-        "digest": hashlib.sha256(
-            f"{file.pixels.shape}".encode() + file.pixels.tobytes()
-        ).hexdigest(),
+        "dtype": pixels.dtype.name,
+        "n_nuclei": 0 if truth is None else int(truth.labels.max()),
+        "labelled": truth is not None,
+        "digest": hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
     }
 
 
-def _build_cache(source: Source, cache: Path, masks: str) -> dict:
-    """Read every file of a source into the cache and return its content."""
+def _fill_cache(source: Source, masks: str, file: h5py.File) -> dict:
+    """Write the arrays of every file of a source and return the records and faults."""
     entries, others = find_entries(source)
     faults = [Fault("file not in the layout", "", 1, name) for name in others]
     unique, repeated = _split_repeated(entries)
     faults += repeated
     records, counts = [], {}
-    with write_cache(cache) as file:
-        for number, reading in enumerate(_read_entries(source, unique, masks)):
-            faults += reading.faults
-            if reading.is_grave:
-                continue
-            file[f"images/{number}"] = reading.image
-            if reading.truth is not None:
-                file[f"labels/{number}"] = reading.truth.labels
-                if reading.truth.n_numbers:
-                    counts[reading.record["id"]] = reading.truth[-2:]
-            records.append({**reading.record, "number": number})
-        if counts:
-            pieces = judge_pieces(counts)
-            wrong = {fault.id for fault in pieces}
-            one_value = "label image of one value"
-            faults = [f for f in faults if f.fault != one_value or f.id not in wrong] + pieces
-            records = [record for record in records if record["id"] not in wrong]
-        faults += _find_identical(records)
-        content = {"images": records, "faults": faults, "n_entries": len(entries)}
-        write_content(file, content)
-    return content
+    for number, reading in enumerate(_read_entries(source, unique, masks)):
+        faults += reading.faults
+        if reading.is_grave:
+            continue
+        file[f"images/{number}"] = reading.image
+        if reading.truth is not None:
+            file[f"labels/{number}"] = reading.truth.labels
+            if reading.truth.n_numbers:
+                counts[reading.record["id"]] = reading.truth[-2:]
+        records.append({**reading.record, "number": number})
+    if counts:
+        pieces = judge_pieces(counts)
+        wrong = {fault.id for fault in pieces}
+        one_value = "label image of one value"
+        faults = [f for f in faults if f.fault != one_value or f.id not in wrong] + pieces
+        records = [record for record in records if record["id"] not in wrong]
+    faults += _find_identical(records)
+    return {"images": records, "faults": faults, "n_entries": len(entries)}
 
 
 def _find_identical(records: list[dict]) -> list[Fault]:
     first: dict[str, str] = {}
-    faults = []
-    for record in records:
-        same = first.setdefault(record["digest"], record["id"])
-        if same != record["id"]:
-            faults.append(Fault("identical pixels", record["id"], 1, f"same as {same}"))
-    return faults
+    return [
+        Fault("identical pixels", record["id"], 1, f"same as {same}")
+        for record in records
+        if (same := first.setdefault(record["digest"], record["id"])) != record["id"]
+    ]
 
 
 def _split_repeated(entries: list[Entry]) -> tuple[list[Entry], list[Fault]]:
     """Keep the first entry of each id; the others are faults."""
     first: dict[str, Entry] = {}
-    faults = []
-    for entry in entries:
-        kept = first.setdefault(entry.id, entry)
-        if kept is not entry:
-            places = f"in {kept.folder or '.'} and in {entry.folder or '.'}"
-            faults.append(Fault("duplicate id", entry.id, 1, places))
+    faults = [
+        Fault("duplicate id", entry.id, 1, f"in {kept.folder or '.'} and in {entry.folder or '.'}")
+        for entry in entries
+        if (kept := first.setdefault(entry.id, entry)) is not entry
+    ]
     return list(first.values()), faults
 
 
 def _read_entries(source: Source, entries: list[Entry], masks: str) -> Iterator[Reading]:
     """Yield the readings in order, decoded on all cores, under a progress bar."""
-    n_files = sum(len(entry.images) + len(entry.masks) for entry in entries)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Threads, not processes: decoding releases the lock of the interpreter, so they are as fast,
     # and they work the same in a script, in a notebook and beside a running TensorFlow.
-    name = f"reading {source.path.name}"
-    with (
-        ThreadPoolExecutor(n_cores) as pool,
-        tqdm(total=n_files, desc=name, unit=" files", delay=1, mininterval=1) as bar,
-    ):
+    with ThreadPoolExecutor() as pool:
         readings = pool.map(partial(read_entry, source, masks), entries)
+        name = f"reading {source.path.name}"
         try:
-            for entry, reading in zip(entries, readings, strict=True):
-                bar.update(len(entry.images) + len(entry.masks))
-                yield reading
+            yield from tqdm(readings, name, len(entries), unit=" images", delay=1, mininterval=1)
         finally:
             pool.shutdown(cancel_futures=True)
