@@ -51,16 +51,12 @@ class Matching:
 
     Attributes
     ----------
-    ids_true, ids_pred : int array, shape (n_true,) and (n_pred,)
-        The labels of the nuclei, in rising order.
-    areas_true, areas_pred : int64 array, shape (n_true,) and (n_pred,)
-        Pixels of each nucleus.
+    ids_true, ids_pred, areas_true, areas_pred : int array, shape (n_true,) or (n_pred,)
+        The labels of the nuclei, in rising order, and their pixels.
     iou_true : float64 array, shape (n_true,)
         IoU of each true nucleus with its partner, 0 to 1; 0 without a partner.
-    outcomes_true : str array, shape (n_true,)
-        One of `OUTCOMES_TRUE` for each true nucleus.
-    outcomes_pred : str array, shape (n_pred,)
-        One of `OUTCOMES_PRED` for each predicted object.
+    outcomes_true, outcomes_pred : str array, shape (n_true,) or (n_pred,)
+        One of `OUTCOMES_TRUE` for each true nucleus, of `OUTCOMES_PRED` for each object.
     n_merges : int
         Predicted objects that cover more than half of each of two or more true nuclei.
     n_splits : int
@@ -140,12 +136,7 @@ def match(labels_true, labels_pred):
     Parameters
     ----------
     labels_true, labels_pred : array_like of int, shape (H, W)
-        Label images: 0 = background, any positive number a nucleus; gaps do not matter. Without
-        nuclei the arrays of the result have length 0.
-
-    Returns
-    -------
-    Matching
+        Label images: 0 = background, any positive number a nucleus; gaps do not matter.
 
     Raises
     ------
@@ -157,15 +148,13 @@ def match(labels_true, labels_pred):
     Notes
     -----
     Partners are one to one. As many pairs as possible have an IoU of at least .5, and the sum of
-    IoU is the greatest that allows. Above .5 nobody can have two such partners. At .5 exactly a
-    nucleus can, if it was cut into halves; one half is then its partner. So the number of pairs
-    with IoU >= threshold is the one that StarDist's `matching` counts, for every threshold from
-    .5 on. The Bowl asked for more than the threshold, which differs in exact ties alone.
+    IoU is the greatest that allows. The number of pairs with IoU >= threshold is the one that
+    StarDist's `matching` counts, for every threshold from .5 on; the Bowl asked for more than the
+    threshold, which differs in exact ties alone.
 
     A nucleus or an object whose pair has an IoU of at least .5 is *found*. Every other true
-    nucleus has the first of these outcomes that fits. They are defined by halves, so that each
-    object belongs to one nucleus at most; unet4nuclei, where the distinction comes from, asks
-    for an IoU above .1 with two or more [1]_:
+    nucleus has the first of these outcomes that fits, after [1]_ but defined by halves, so that
+    each object belongs to one nucleus at most:
 
     - *merged*: a predicted object covers more than half of it and of another true nucleus;
     - *split*: two or more predicted objects lie with more than half of themselves inside it;
@@ -214,13 +203,9 @@ def average_precision(matchings, threshold=0.5):
     Parameters
     ----------
     matchings : iterable of Matching
+        NaN is returned if none has a nucleus or an object.
     threshold : float, optional
         A pair counts from this IoU on, .5 to 1.
-
-    Returns
-    -------
-    float
-        An image without nuclei and without predictions adds nothing; NaN if all are such.
 
     Raises
     ------
@@ -231,14 +216,19 @@ def average_precision(matchings, threshold=0.5):
     ----------
     Schmidt et al. 2018, https://doi.org/10.1007/978-3-030-00934-2_30
     """
+    check_threshold(threshold)
+    counts = [(found.count(threshold), found.n_true, found.n_pred) for found in matchings]
+    tp, n_true, n_pred = np.sum(counts, axis=0) if counts else (0, 0, 0)
+    return float(tp / (n_true + n_pred - tp)) if n_true + n_pred else float("nan")
+
+
+def check_threshold(threshold):
+    """Refuse an IoU from which a nucleus cannot count."""
     if not 0.5 <= threshold <= 1:
         raise ValueError(
             f"`threshold` (={threshold}) must lie between 0.5 and 1: below, a nucleus may be "
             "paired in several ways; try 0.5."
         )
-    counts = [(found.count(threshold), found.n_true, found.n_pred) for found in matchings]
-    tp, n_true, n_pred = np.sum(counts, axis=0) if counts else (0, 0, 0)
-    return float(tp / (n_true + n_pred - tp)) if n_true + n_pred else float("nan")
 
 
 def _pair_up(pairs):

@@ -14,6 +14,7 @@ from helpers.evaluation.matching import (
     OUTCOMES_TRUE,
     THRESHOLDS,
     Matching,
+    check_threshold,
     match,
 )
 from helpers.evaluation.summary import (
@@ -49,6 +50,11 @@ class MatchedImage(NamedTuple):
     group: Any
     matching: Matching
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """The columns that tables of images and of nuclei begin with."""
+        return {"id": self.id, "modality": self.modality, "group": self.group}
+
 
 def match_network(network: Network, data: DataSet, known: pd.DataFrame) -> list[MatchedImage]:
     """Return the matching of every image of `data` with what the network makes of it."""
@@ -60,14 +66,8 @@ def match_data_set(
 ) -> list[MatchedImage]:
     """Return the matching of every image of `data`, under a progress bar.
 
-    Parameters
-    ----------
-    segment : callable
-        Takes the place of an image in `data`, gives its predicted labels, (H, W) int.
-    data : DataSet
-        Labelled images.
-    known : DataFrame
-        Has the columns id, modality and group for all of them, as a run's `split.csv`.
+    `segment` takes the place of an image in `data` and gives its predicted labels, (H, W) int;
+    `known` has the columns id, modality and group for all of them, as a run's `split.csv`.
     """
     about = known.set_index("id")
 
@@ -82,18 +82,9 @@ def match_data_set(
 def match_images(
     images: Iterable[tuple[str, str, Any, NDArray[np.integer], NDArray[np.integer]]],
 ) -> list[MatchedImage]:
-    """Return the matching of every image; label images go through one at a time.
+    """Return the matching of every (id, modality, group, labels_true, labels_pred).
 
-    Parameters
-    ----------
-    images : iterable of (id, modality, group, labels_true, labels_pred)
-        May be a generator. The label images are as `helpers.evaluation.matching.match` takes
-        them; `group` is the field of view, which several images may share.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `match`, with the image named in a note.
+    `images` may be a generator. Errors are those of `match`, with the image named in a note.
     """
     matched = []
     for name, modality, group, labels_true, labels_pred in images:
@@ -145,9 +136,7 @@ def _count_nuclei(image: MatchedImage) -> dict[str, Any]:
     found = image.matching
     outcomes_true, outcomes_pred = found.outcomes_true.tolist(), found.outcomes_pred.tolist()
     return {
-        "id": image.id,
-        "modality": image.modality,
-        "group": image.group,
+        **image.about,
         "n_true": found.n_true,
         "n_pred": found.n_pred,
         **dict(zip(_COLUMNS, found.tp.tolist(), strict=True)),
@@ -164,19 +153,13 @@ def _count_nuclei(image: MatchedImage) -> dict[str, Any]:
 def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
     """Return one row a true nucleus of all images.
 
-    Returns
-    -------
-    DataFrame
-        id, modality, group of its image; label; area_px; diameter_px (of the circle of equal area);
-        iou (with its partner, 0 without one); outcome (one of `matching.OUTCOMES_TRUE`). Without
-        any nucleus the table is empty but has these columns.
+    Columns id, modality, group of its image; label; area_px; diameter_px (of the circle of equal
+    area); iou (with its partner, 0 without one); outcome (one of `matching.OUTCOMES_TRUE`).
     """
     parts = [
         pd.DataFrame(
             {
-                "id": image.id,
-                "modality": image.modality,
-                "group": image.group,
+                **image.about,
                 "label": image.matching.ids_true,
                 "area_px": image.matching.areas_true,
                 "diameter_px": np.sqrt(4 * image.matching.areas_true / np.pi),
@@ -195,11 +178,9 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
 def summarise_nuclei(
     table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return each of `SCORES` with its 95 % interval, for every modality that occurs and for all.
+    """Return each of `SCORES` as `helpers.evaluation.summary.summarise_scores` does, and n_nuclei.
 
-    `table` is as `score_nuclei` gives it. Columns score, modality, n_images, n_fields, n_nuclei,
-    estimate, low, high, as of `helpers.evaluation.summary.summarise_scores`. A pooled score is NaN
-    where there are no nuclei.
+    `table` is as `score_nuclei` gives it. A pooled score is NaN where there are no nuclei.
     """
     summary = summarise_scores(table, SCORES, n_resamples=n_resamples, seed=seed)
     counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
@@ -210,9 +191,8 @@ def summarise_nuclei(
 def pick_outcomes(matched: Sequence[MatchedImage]) -> pd.DataFrame:
     """Return one nucleus for each outcome that occurs, to look at.
 
-    Columns outcome, place (of the image in `matched`) and label, in the order of found, then
-    `ERRORS`; the label is one of the truth, but for "extra". The image is the one with the most
-    nuclei of that outcome, the nucleus the largest of them.
+    Columns outcome, place (of the image in `matched`) and label (of the truth, but for "extra"):
+    the largest nucleus of the image that has the most of that outcome.
     """
     rows = []
     for outcome in ("found", *ERRORS):
@@ -229,8 +209,8 @@ def pick_outcomes(matched: Sequence[MatchedImage]) -> pd.DataFrame:
 def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Return the pooled average precision at each of the ten thresholds, modality by modality.
 
-    Columns modality, threshold (.50 to .95), ap (0 to 1; NaN without nuclei); modalities in the
-    order of `MODALITIES`, then "all". `table` is as `score_nuclei` gives it.
+    Columns modality, threshold (.50 to .95), ap (0 to 1; NaN without nuclei), of a table of
+    `score_nuclei`.
     """
     rows = []
     for modality, chosen in by_modality(table):
@@ -244,10 +224,9 @@ def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
 def tabulate_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many errors of each type there are per 100 true nuclei, modality by modality.
 
-    Columns modality, n_images, n_true, then `ERRORS`: true nuclei that were merged, split, outlined
-    inaccurately or missed, and extra objects (NaN without true nuclei). Merging and inaccurate
-    objects and fragments are the other side of the same errors and not counted again. Modalities in
-    the order of `MODALITIES`, then "all"; `table` is as `score_nuclei` gives it.
+    Columns modality, n_images, n_true, then `ERRORS` (NaN without true nuclei), of a table of
+    `score_nuclei`. Merging and inaccurate objects and fragments are the other side of the same
+    errors and not counted again.
     """
     rows = []
     for modality, chosen in by_modality(table):
@@ -276,8 +255,6 @@ def score_by_size(
         Rising ends of the classes, px; a class includes its lower end.
     thresholds : sequence of float
         A nucleus is found where its IoU is at least this, .5 to 1.
-    n_resamples, seed : int
-        Of the bootstrap over fields of view.
 
     Returns
     -------
@@ -291,7 +268,11 @@ def score_by_size(
     ValueError
         If the edges do not rise or a threshold is out of range.
     """
-    edges = _check_sizes(edges_px, thresholds)
+    edges = np.asarray(edges_px, dtype=float)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f"`edges_px` (={edges_px}) must be two or more rising numbers, in pixels")
+    for threshold in thresholds:
+        check_threshold(threshold)
     classes = pd.cut(nuclei["diameter_px"], edges, right=False, labels=False)
     rows = []
     for threshold in thresholds:
@@ -304,13 +285,3 @@ def score_by_size(
             ends = (found.estimate, found.low, found.high)
             rows.append((threshold, low_px, high_px, *counts, *ends))
     return pd.DataFrame(rows, columns=_SIZE_COLUMNS)
-
-
-def _check_sizes(edges_px: Sequence[float], thresholds: Sequence[float]) -> NDArray[np.float64]:
-    edges = np.asarray(edges_px, dtype=float)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"`edges_px` (={edges_px}) must be two or more rising numbers, in pixels")
-    for threshold in thresholds:
-        if not 0.5 <= threshold <= 1:
-            raise ValueError(f"`thresholds` (={threshold}) must lie between 0.5 and 1; try 0.5")
-    return edges

@@ -72,9 +72,8 @@ https://doi.org/10.1038/s41592-019-0612-7
 def read_seeds(results: str | Path = "results") -> dict[str, pd.DataFrame]:
     """Return the scores of the reference network's finished trainings, by the name of their run.
 
-    `results` is the folder of all runs; a relative path starts at the repository's root. Of
-    `reference` and, beside it, `reference_seed_2` and so on, in this order, each gives what
-    notebook 08 left in its `nuclei_scores.csv`. Runs without it are passed over.
+    Of `reference`, `reference_seed_2` and so on in the folder `results`, each gives what notebook
+    08 left in its `nuclei_scores.csv`. Runs without it are passed over.
     """
     folder = resolve(results)
     runs = [folder / REFERENCE, *sorted(folder.glob(f"{REFERENCE}_seed_*"))]
@@ -86,8 +85,6 @@ def compare_published(
     tables: Mapping[str, pd.DataFrame],
     *,
     name: str = "ours",
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return the average precision of the published methods and ours, one row a method.
 
@@ -98,8 +95,6 @@ def compare_published(
         all of the same images. Fields of view are those of the first.
     name : str
         What ours is called.
-    n_resamples, seed : int
-        Of the bootstrap over fields of view.
 
     Returns
     -------
@@ -107,8 +102,7 @@ def compare_published(
         method; source (empty of ours); n_seeds, n_images, n_fields, n_nuclei (<NA> of others); each
         of `POOLED` and `AVERAGED` (0 to 1; NaN where it is not published), of ours the mean over
         the seeds; and for each of them `<score>_low` and `_high`, the 95 % interval with the
-        nuclei of all seeds together (NaN of others, and where there is one field of view), and
-        `_seed_low` and `_seed_high` (NaN where there is one seed).
+        nuclei of all seeds together, and `_seed_low` and `_seed_high`.
 
     Raises
     ------
@@ -120,7 +114,7 @@ def compare_published(
         {"method": method, "source": source} | dict(zip(scores, values, strict=True))
         for method, scores, values, source in (*quoted, *PUBLISHED_AVERAGED)
     ]
-    rows.append(_measure_ours(_check_tables(tables), name, n_resamples, seed))
+    rows.append(_measure_ours(_check_tables(tables), name))
     columns = [*rows[-1]]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:6], "Int64"))
 
@@ -141,18 +135,14 @@ def _check_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
     return [table.assign(group=first["group"]) for table in ordered]
 
 
-def _measure_ours(
-    seeds: list[pd.DataFrame], name: str, n_resamples: int, seed: int
-) -> dict[str, Any]:
+def _measure_ours(seeds: list[pd.DataFrame], name: str) -> dict[str, Any]:
     first, together = seeds[0], pd.concat(seeds)
     row = {"method": name, "source": "", "n_seeds": len(seeds), "n_images": len(first)}
     row |= {"n_fields": first["group"].nunique(), "n_nuclei": int(first["n_true"].sum())}
     bounds = {}
     for score in (*POOLED, *AVERAGED):
         parts, wholes = split_score(together, score)
-        found = bootstrap_interval(
-            parts, together["group"], wholes, seed=seed, n_resamples=n_resamples
-        )
+        found = bootstrap_interval(parts, together["group"], wholes)
         each = [_ratio(*split_score(table, score)) for table in seeds]
         spread = (min(each), max(each)) if len(seeds) > 1 else (np.nan, np.nan)
         row[score] = float(np.mean(each))
@@ -193,18 +183,9 @@ def find_clear(comparison: pd.DataFrame, scores: tuple[str, ...] = POOLED) -> li
 def compare_recall(summary: pd.DataFrame) -> pd.DataFrame:
     """Return our recall at IoU .70 of each modality beside the published.
 
-    Parameters
-    ----------
-    summary : DataFrame
-        As `helpers.evaluation.nuclei.summarise_nuclei` gives it, or the summary of a
-        cross-validation in the same columns.
-
-    Returns
-    -------
-    DataFrame
-        One row a modality, in the order of `MODALITIES`: modality, n_images, n_fields, n_nuclei;
-        estimate, low and high of ours; and a column for each of `PUBLISHED_RECALL`, which was
-        measured on other images.
+    `summary` is as `helpers.evaluation.nuclei.summarise_nuclei` gives it. Columns modality,
+    n_images, n_fields, n_nuclei; estimate, low and high of ours; and one for each of
+    `PUBLISHED_RECALL`, which was measured on other images.
 
     Raises
     ------
@@ -216,9 +197,8 @@ def compare_recall(summary: pd.DataFrame) -> pd.DataFrame:
     if not modalities:
         raise ValueError("the summary has no score 'recall_70'; summarise scores of single nuclei")
     sizes = ["n_images", "n_fields", "n_nuclei"]
-    ours = chosen.loc[modalities, [*sizes, "estimate", "low", "high"]].astype(
-        dict.fromkeys(sizes, int)
-    )
+    ours = chosen.loc[modalities, [*sizes, "estimate", "low", "high"]]
+    ours = ours.astype(dict.fromkeys(sizes, int))
     published = pd.DataFrame(PUBLISHED_RECALL, index=pd.Index(MODALITIES, name="modality"))
     return ours.join(published).reset_index()
 

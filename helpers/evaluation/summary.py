@@ -45,10 +45,6 @@ def bootstrap_interval(
         Images with an equal entry, a field of view, are drawn together.
     wholes : sequence of float, shape (n,), optional
         What the parts are divided by, such as the nuclei; ones by default, which gives the mean.
-    seed : int
-        The same seed gives the same interval.
-    n_resamples : int
-        Number of draws.
     level : float
         Coverage of the interval, between 0 and 1.
 
@@ -56,8 +52,7 @@ def bootstrap_interval(
     -------
     Interval
         `estimate` is NaN where the wholes add up to 0; `low` and `high` are NaN too where there
-        is one group: one field says nothing about the next. A draw without any whole, as of
-        fields without nuclei, is left out.
+        is one group: one field says nothing about the next. Draws without any whole are left out.
 
     Raises
     ------
@@ -161,14 +156,11 @@ def summarise_scores(
         `helpers.evaluation.scores.evaluate` or `helpers.evaluation.nuclei.score_nuclei` give it.
     scores : sequence of str
         As `split_score` takes them.
-    n_resamples, seed : int
-        Of `bootstrap_interval`, in which whole fields of view are drawn.
 
     Returns
     -------
     DataFrame
-        Columns score, modality, n_images, n_fields, estimate, low, high; modalities in the order of
-        `MODALITIES`, then "all". `low` and `high` are NaN where there is one field of view.
+        Columns score, modality, n_images, n_fields, estimate, low, high (of `bootstrap_interval`).
     """
     rows = []
     for score in scores:

@@ -20,17 +20,9 @@ def train_target(
 ) -> Network:
     """Return a network of that target, trained and tuned, or read if it is already there.
 
-    Parameters
-    ----------
-    run : RunFolder
-        Gets a folder `targets/<target>` with what a training leaves.
-    settings : Settings
-        The same for every target; only the target is changed, and no callback ends one training
-        earlier than another.
-    target : str
-        One of `helpers.targets.TARGETS`.
-    split : mapping of str to DataSet
-        "train" is trained on; the thresholds are tuned on "validation", if it has images.
+    `run` gets a folder `targets/<target>` with what a training leaves. `settings` are the same for
+    every target; no callback ends one training earlier than another. The images "train" of `split`
+    are trained on; the thresholds are tuned on "validation", if it has images.
     """
     folder = RunFolder(run.path / "targets" / target)
     chosen = settings.without_callbacks().with_overrides({"target": target})

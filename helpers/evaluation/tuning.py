@@ -44,7 +44,7 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
     Parameters
     ----------
     network : Network
-        Trained. It predicts each image once; only what is made of its maps varies.
+        It predicts each image once; only what is made of its maps varies.
     validation : DataSet
         Labelled images that were not trained on, and will not be tested on.
 
