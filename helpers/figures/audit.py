@@ -8,24 +8,16 @@ from matplotlib.ticker import NullFormatter
 
 from helpers.analysis.audit import FAILS_BELOW
 from helpers.analysis.modality import display_name
-from helpers.figures.common import MODALITY_COLOURS
-from helpers.figures.data import present
+from helpers.figures.common import MODALITY_COLOURS, present
 
 
 def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw what a threshold reaches on every modality.
-
-    Parameters
-    ----------
-    predicted : DataFrame
-        From `helpers.analysis.audit.predict_failures`.
-    """
+    """Draw what a threshold reaches on every modality, by `analysis.audit.predict_failures`."""
     ax = plt.subplots(figsize=(6.5, 2.6))[1] if ax is None else ax
     ax.axvspan(0, FAILS_BELOW, color="black", alpha=0.06, linewidth=0)
     names = [f"{display_name(row.Index)} ({row.training_fields})" for row in predicted.itertuples()]
-    ax.barh(names, predicted["threshold_iou"], color=[MODALITY_COLOURS[k] for k in predicted.index])
-    for row, value in enumerate(predicted["threshold_iou"]):
-        ax.annotate(f" {value:.2f}", (value, row), va="center")
+    colours = [MODALITY_COLOURS[modality] for modality in predicted.index]
+    ax.bar_label(ax.barh(names, predicted["threshold_iou"], color=colours), fmt=" {:.2f}")
     ax.invert_yaxis()
     ax.set(xlim=(0, 1.08), xlabel="mean IoU of a threshold, on training images")
     ax.set_title("shaded: expected to fail; in brackets: training fields")
@@ -35,11 +27,8 @@ def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_distances(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how far images are without their field and without their modality; return the axes.
 
-    Parameters
-    ----------
-    distances : DataFrame
-        From `helpers.analysis.out_of_distribution.leave_out`; what is nearer than .05 is drawn
-        there.
+    `distances` is from `helpers.analysis.out_of_distribution.leave_out`; what is nearer than .05 is
+    drawn there.
     """
     ax = plt.subplots(figsize=(6.5, 3))[1] if ax is None else ax
     order = present(distances["modality"])
@@ -53,16 +42,14 @@ def plot_distances(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
             style = {"fillstyle": fill, "color": MODALITY_COLOURS[modality], "alpha": 0.6}
             ax.plot(values, height, "o", markersize=4, **style)
     for case, (fill, _) in styles.items():
-        ax.plot(
-            [], [], "o", color="black", fillstyle=fill, markersize=4, label=f"trained on {case}"
-        )
+        style = {"fillstyle": fill, "color": "black", "label": f"trained on {case}"}
+        ax.plot([], [], "o", markersize=4, **style)
     ax.axvline(1, color="black", linestyle=":", linewidth=1)
     ax.set_xscale("log")
     ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     ax.xaxis.set_minor_formatter(NullFormatter())
-    counts = distances.loc[
-        distances["trained_on"] == "all but its field", "modality"
-    ].value_counts()
+    chosen = distances["trained_on"] == "all but its field"
+    counts = distances.loc[chosen, "modality"].value_counts()
     ax.set_yticks(range(len(order)), [f"{display_name(k)} ({counts.get(k, 0)})" for k in order])
     ax.set(ylim=(len(order) - 0.5, -0.5), xlabel="distance from the training images (1: usual)")
     ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)

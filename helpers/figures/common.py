@@ -4,19 +4,24 @@ Order: image, truth, prediction, errors. Truth is drawn in sky blue, prediction 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.segmentation import expand_labels
+
+from helpers.analysis.modality import MODALITIES, display_name
 
 TRUTH, PREDICTION = "#56B4E9", "#DE8F05"
 FOUND, MISSED, EXTRA = "#56B4E9", "#D55E00", "#ECE133"
@@ -68,8 +73,13 @@ def stretch(image: NDArray[np.number]) -> NDArray[np.float64]:
 
 def plot_image(image: NDArray[np.number], title: str = "", ax: Axes | None = None) -> Axes:
     """Draw one image, its contrast stretched, without axes; return the axes."""
+    return show(stretch(image), title, ax, vmin=0, vmax=1)
+
+
+def show(array: NDArray, title: str = "", ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw an array as `imshow` does, without axes; return the axes."""
     ax = plt.gca() if ax is None else ax
-    ax.imshow(stretch(image), vmin=0, vmax=1)
+    ax.imshow(array, **options)
     ax.set_title(title)
     ax.set_axis_off()
     return ax
@@ -78,17 +88,9 @@ def plot_image(image: NDArray[np.number], title: str = "", ax: Axes | None = Non
 def colour_labels(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return an RGB image of a label image in which neighbours differ clearly in colour.
 
-    Parameters
-    ----------
-    labels : (H, W) array of int
-        0 is background, drawn black.
-
-    Returns
-    -------
-    (H, W, 3) array of float64
-        0 to 1. Of the colours that differ by at least `CLEAR` from those of its neighbours, a
-        nucleus gets the one that was used least so far; where none does, the one that differs
-        most. The same labels give the same colours.
+    `labels` is (H, W) of int, 0 drawn black; the result (H, W, 3) of float64, 0 to 1. Of the
+    colours that differ by at least `CLEAR` from those of its neighbours, a nucleus gets the one
+    that was used least so far; where none does, the one that differs most.
     """
     numbers = np.unique(labels[labels > 0])
     places = np.where(labels > 0, np.searchsorted(numbers, labels) + 1, 0)
@@ -109,12 +111,8 @@ def colour_labels(labels: NDArray[np.integer]) -> NDArray[np.float64]:
 def _find_neighbours(places: NDArray[np.integer]) -> dict[int, set[int]]:
     """Return the labels that lie near each label."""
     grown = expand_labels(places, NEAR_PX)
-    pairs = np.concatenate(
-        [
-            np.stack([grown[1:].ravel(), grown[:-1].ravel()], axis=1),
-            np.stack([grown[:, 1:].ravel(), grown[:, :-1].ravel()], axis=1),
-        ]
-    )
+    sides = ((grown[1:], grown[:-1]), (grown[:, 1:], grown[:, :-1]))
+    pairs = np.concatenate([np.reshape(side, (2, -1)).T for side in sides])
     pairs = np.unique(pairs[(pairs[:, 0] != pairs[:, 1]) & pairs.all(axis=1)], axis=0)
     neighbours: dict[int, set[int]] = {}
     for one, other in pairs.tolist():
@@ -125,11 +123,7 @@ def _find_neighbours(places: NDArray[np.integer]) -> dict[int, set[int]]:
 
 def plot_labels(labels: NDArray[np.integer], title: str = "", ax: Axes | None = None) -> Axes:
     """Draw a label image on black, neighbouring nuclei in different colours; return the axes."""
-    ax = plt.gca() if ax is None else ax
-    ax.imshow(colour_labels(labels))
-    ax.set_title(title)
-    ax.set_axis_off()
-    return ax
+    return show(colour_labels(labels), title, ax)
 
 
 def plot_outlines(
@@ -154,13 +148,9 @@ def plot_errors(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw which pixels of nuclei are found, missed or extra; return the axes."""
-    ax = plt.gca() if ax is None else ax
     codes = mask_true.astype(int) + 2 * mask_pred.astype(int)
     colours = ListedColormap(["black", MISSED, EXTRA, FOUND])
-    ax.imshow(codes, cmap=colours, vmin=0, vmax=3)
-    ax.set_title(title)
-    ax.set_axis_off()
-    return ax
+    return show(codes, title, ax, cmap=colours, vmin=0, vmax=3)
 
 
 def legend_handles(*names: str) -> list[Artist]:
@@ -178,11 +168,52 @@ def plot_gallery(
 ) -> Figure:
     """Draw images side by side, `n_columns` in a row, and return the figure."""
     n_rows = -(-len(images) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(width * n_columns, width * 1.15 * n_rows), squeeze=False
-    )
-    for ax in axes.flat:
-        ax.set_axis_off()
+    figure, axes = make_grid(n_rows, n_columns, (width * n_columns, width * 1.15 * n_rows))
     for image, title, ax in zip(images, titles, axes.flat, strict=False):
         plot_image(image, title, ax)
     return figure
+
+
+def make_grid(
+    n_rows: int, n_columns: int, size: tuple[float, float], **options: Any
+) -> tuple[Figure, NDArray]:
+    """Return a figure of that size in inches and its axes, (n_rows, n_columns), without frames."""
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def name_examples(axes: NDArray, titles: Sequence[str]) -> None:
+    """Write what rows of image, truth, prediction and errors show."""
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_title(title, fontsize="small")
+    for ax, title in zip(axes[0, 1:], ("truth", "prediction", "errors"), strict=True):
+        ax.set_title(title, fontsize="small")
+
+
+def legend_beside(ax: Axes, **options: Any) -> Legend:
+    """Set the legend to the right of the axes, and return it."""
+    return ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), **options)
+
+
+def present(modalities: Sequence[str]) -> list[str]:
+    """Return the modalities that occur, in the order of `MODALITIES`."""
+    found = set(modalities)
+    return [modality for modality in MODALITIES if modality in found]
+
+
+def plot_points(table: pd.DataFrame, x: str, y: str, ax: Axes) -> None:
+    """Draw a point an image in the colour of its modality, and a legend with their numbers."""
+    for modality in present(table["modality"]):
+        points = table[table["modality"] == modality]
+        label = f"{display_name(modality)} ({len(points)})"
+        ax.plot(points[x], points[y], "o", color=MODALITY_COLOURS[modality], alpha=0.6, label=label)
+    if len(table):
+        legend_beside(ax, fontsize="small")
+
+
+def label_row(modality: str, *counts: tuple[int, str, str]) -> str:
+    """Return the label of a modality: its name, and under it (n, what one is, what many are)."""
+    name = display_name(modality) if modality in MODALITIES else "all modalities"
+    return f"{name}\n" + ", ".join(f"{n:,} {one if n == 1 else many}" for n, one, many in counts)

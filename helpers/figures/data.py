@@ -1,6 +1,6 @@
 """Figures of a data set: its images, nuclei, fields of view and modalities."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,8 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis import modality as rules
-from helpers.analysis.modality import MODALITIES, display_name
-from helpers.figures.common import MODALITY_COLOURS, plot_image, plot_labels, stretch
+from helpers.analysis.modality import display_name
+from helpers.figures.common import (
+    MODALITY_COLOURS,
+    make_grid,
+    plot_image,
+    plot_labels,
+    plot_points,
+    present,
+    show,
+    stretch,
+)
 
 _ALL = "#0173B2"  # where no modality is meant
 _LIMITS = {
@@ -22,28 +31,16 @@ _LIMITS = {
 }
 
 
-def present(modalities: Iterable[str]) -> list[str]:
-    """Return the modalities that occur, in the order of `MODALITIES`."""
-    found = set(modalities)
-    return [modality for modality in MODALITIES if modality in found]
-
-
 def plot_pairs(
     images: Sequence[np.ndarray], labels: Sequence[np.ndarray | None], titles: Sequence[str]
 ) -> Figure:
     """Draw images in a row, each above its label image where it has one; return the figure."""
     n = max(len(images), 1)
-    figure, axes = plt.subplots(2, n, figsize=(1.9 * n, 4.1), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for image, label_image, title, (top, bottom) in zip(
-        images, labels, titles, axes.T, strict=False
-    ):
+    figure, axes = make_grid(2, n, (1.9 * n, 4.1))
+    for image, nuclei, title, (top, bottom) in zip(images, labels, titles, axes.T, strict=False):
         plot_image(image, title, top).title.set_fontsize("small")
-        if label_image is not None:
-            plot_labels(
-                label_image, f"{len(np.unique(label_image[label_image > 0]))} nuclei", bottom
-            )
+        if nuclei is not None:
+            plot_labels(nuclei, f"{len(np.unique(nuclei[nuclei > 0]))} nuclei", bottom)
     return figure
 
 
@@ -52,14 +49,8 @@ def plot_ranges(
 ) -> Axes:
     """Draw one vertical line an image, from `low` to `high`, with a point at `middle`; return axes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row an image; images are drawn in the order of `middle`, those without it left out.
-    low, middle, high : str
-        Columns of `table`.
-    unit : str
-        What the vertical axis shows, with its unit.
+    `low`, `middle` and `high` are columns of `table`, whose images are drawn in the order of
+    `middle`, those without it left out. `unit` is what the vertical axis shows, with its unit.
     """
     ax = plt.subplots(figsize=(6.5, 3.2))[1] if ax is None else ax
     ordered = table.dropna(subset=[middle]).sort_values(middle, ignore_index=True)
@@ -75,23 +66,17 @@ def plot_ranges(
 def plot_field(images: Sequence[np.ndarray], places: dict[int, tuple[int, int]]) -> Figure:
     """Draw tiles apart, then put together where their seams say; return the figure.
 
-    Parameters
-    ----------
-    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        Those placed are alike in dtype and channels, and their sides fit.
-    places : dict
-        Row and column of each, from `helpers.analysis.fields.place_tiles`.
+    `places` has row and column of each image that is drawn, from
+    `helpers.analysis.fields.place_tiles`; those are alike in dtype and channels.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(7, 3.6))
+    figure, axes = make_grid(1, 2, (7, 3.6))
     gap_px = max(images[next(iter(places))].shape[0] // 10, 4)
     whole = assemble_field(images, places)
     low, high = np.percentile(whole, (0.5, 99.5))
     titles = (f"{len(places)} images of the set", "put together along their seams")
-    for ax, gap, title in zip(axes, (gap_px, 0), titles, strict=True):
+    for ax, gap, title in zip(axes[0], (gap_px, 0), titles, strict=True):
         shown = (assemble_field(images, places, gap) - low) / max(high - low, 1e-9)
-        ax.imshow(np.clip(shown, 0, 1), vmin=0, vmax=1)
-        ax.set_title(title)
-        ax.set_axis_off()
+        show(np.clip(shown, 0, 1), title, ax, vmin=0, vmax=1)
     return figure
 
 
@@ -128,14 +113,10 @@ def plot_modalities(
     """
     modalities = np.asarray(modalities)
     rows = present(modalities)
-    figure, axes = plt.subplots(
-        len(rows), n_each, figsize=(1.35 * n_each, 1.5 * len(rows)), squeeze=False
-    )
+    figure, axes = make_grid(len(rows), n_each, (1.35 * n_each, 1.5 * len(rows)))
     for row, modality in zip(axes, rows, strict=True):
         members = np.flatnonzero(modalities == modality)
         spread = np.linspace(0, len(members) - 1, min(n_each, len(members))).astype(int)
-        for ax in row:
-            ax.set_axis_off()
         for ax, member in zip(row, members[spread], strict=False):
             ax.imshow(_cut_out(stretch(images[member]), size_px), vmin=0, vmax=1)
         row[0].set_title(f"{display_name(modality)}, n = {len(members)}")
@@ -153,25 +134,14 @@ def _cut_out(image: np.ndarray, size_px: int) -> np.ndarray:
 def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -> Axes:
     """Draw two measures of every image by modality, with the limits of the rules; return the axes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `helpers.analysis.modality.find_modalities`.
-    x, y : str
-        Two of its measures.
+    `x` and `y` are measures of `table`, from `helpers.analysis.modality.find_modalities`.
     """
     ax = plt.subplots(figsize=(6, 3.4))[1] if ax is None else ax
-    for modality in present(table["modality"]):
-        points = table[table["modality"] == modality]
-        label = f"{display_name(modality)} ({len(points)})"
-        colour = MODALITY_COLOURS[modality]
-        ax.plot(points[x], points[y], "o", color=colour, alpha=0.6, label=label)
+    plot_points(table, x, y, ax)
     (x_limit, x_label), (y_limit, y_label) = _LIMITS[x], _LIMITS[y]
     ax.axvline(x_limit, color="black", linestyle=":", linewidth=1)
     ax.axhline(y_limit, color="black", linestyle=":", linewidth=1)
     ax.set(xlabel=x_label, ylabel=y_label, title=f"dotted: limits; n = {len(table)} images")
-    if len(table):
-        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
 
@@ -180,16 +150,8 @@ def plot_by_modality(
 ) -> Axes:
     """Draw a point an image in a row a modality, with the median of each; return the axes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `modality` and `x`, a row an image.
-    x : str
-        Column to draw.
-    unit : str
-        What the horizontal axis shows, with its unit.
-    zero : bool
-        Mark zero, where a sign means something.
+    `x` is a column of `table`, which also has `modality`; `unit` is what the axis shows, with its
+    unit. `zero` marks zero, where a sign means something.
     """
     ax = plt.subplots(figsize=(6.5, 2.8))[1] if ax is None else ax
     table = table.dropna(subset=[x])

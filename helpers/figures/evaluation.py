@@ -17,10 +17,14 @@ from helpers.evaluation.masks import EDGES, Calibration
 from helpers.evaluation.summary import name_score
 from helpers.figures.common import (
     MODALITY_COLOURS,
+    label_row,
     legend_handles,
+    make_grid,
+    name_examples,
     plot_errors,
     plot_image,
     plot_outlines,
+    plot_points,
 )
 
 OVERLAY_DPI, OVERLAY_BYTES, OVERLAY_COLOURS = 90, 140_000, 128
@@ -32,43 +36,27 @@ def plot_scores(
 ) -> Axes:
     """Draw a dot an image, and beside them mean and 95 % interval, by modality; return the axes.
 
-    Parameters
-    ----------
-    table, summary : DataFrame
-        As `helpers.evaluation.scores.evaluate` and
-        `helpers.evaluation.summary.summarise_scores` give them.
-    score : str
-        A column of both; its axis is fixed at 0 to 1.
+    `table` and `summary` are as `helpers.evaluation.scores.evaluate` and
+    `helpers.evaluation.summary.summarise_scores` give them.
     """
     ax = plt.gca() if ax is None else ax
     rows = summary[summary["score"] == score].reset_index(drop=True)
     rng = np.random.default_rng(0)
-    for y, row in rows.iterrows():
-        values = (
-            table
-            if row["modality"] not in MODALITY_COLOURS
-            else table[table["modality"] == row["modality"]]
-        )
-        colour = MODALITY_COLOURS.get(row["modality"], "black")
+    labels = []
+    for y, row in enumerate(rows.itertuples()):
+        colour = MODALITY_COLOURS.get(row.modality, "black")
+        values = table.loc[table["modality"].eq(row.modality) | (colour == "black"), score]
         jitter = y + rng.uniform(-0.12, 0.12, len(values))
-        ax.scatter(values[score], jitter, s=18, color=colour, alpha=0.5, linewidths=0)
-        ax.hlines(y + 0.28, row["low"], row["high"], color="black", linewidth=1.5)
-        ax.plot(row["estimate"], y + 0.28, "D", color="black", markersize=5)
-    ax.set_yticks(range(len(rows)), [_label_row(row) for _, row in rows.iterrows()])
-    ax.set(
-        xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{name_score(score)} of the foreground"
-    )
+        ax.scatter(values, jitter, s=18, color=colour, alpha=0.5, linewidths=0)
+        ax.hlines(y + 0.28, row.low, row.high, color="black", linewidth=1.5)
+        ax.plot(row.estimate, y + 0.28, "D", color="black", markersize=5)
+        counts = (row.n_images, "image", "images"), (row.n_fields, "field", "fields")
+        labels.append(label_row(row.modality, *counts))
+    ax.set_yticks(range(len(rows)), labels)
+    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
+    ax.set_xlabel(f"{name_score(score)} of the foreground")
     ax.set_title(f"n = {len(table)} images; diamond and line: mean and 95 % interval")
     return ax
-
-
-def _label_row(row: pd.Series) -> str:
-    modality = (
-        display_name(row["modality"]) if row["modality"] in MODALITY_COLOURS else "all modalities"
-    )
-    images = "image" if row["n_images"] == 1 else "images"
-    fields = "field" if row["n_fields"] == 1 else "fields"
-    return f"{modality}\n{row['n_images']} {images}, {row['n_fields']} {fields}"
 
 
 def plot_score_against(
@@ -81,26 +69,14 @@ def plot_score_against(
     """
     ax = plt.gca() if ax is None else ax
     known = table[table[column] > 0]
-    for modality, colour in MODALITY_COLOURS.items():
-        points = known[known["modality"] == modality]
-        if len(points):
-            ax.scatter(
-                points[column],
-                points[score],
-                s=22,
-                color=colour,
-                alpha=0.75,
-                label=display_name(modality),
-            )
-    left_out = (
-        f", {len(table) - len(known)} without nuclei left out" if len(known) < len(table) else ""
-    )
+    plot_points(known, column, score, ax)
+    n_left_out = len(table) - len(known)
+    left_out = f", {n_left_out} without nuclei left out" if n_left_out else ""
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("{x:g}")
     ax.set(xlabel=label, ylabel=f"{name_score(score)} of the foreground", ylim=(0, 1))
     ax.set_title(f"n = {len(known)} images{left_out}")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -109,16 +85,14 @@ def plot_calibration(
 ) -> Sequence[Axes]:
     """Draw the reliability diagram and, below it, how many pixels stand behind each point.
 
-    Return both axes. On the diagonal a probability is what is observed; below it the network
-    is overconfident about nuclei, above it underconfident.
+    Return both axes. Below the diagonal the network is overconfident about nuclei.
     """
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(5, 5), sharex=True, height_ratios=(3, 1))
     top, bottom = axes
     top.plot([0, 1], [0, 1], "--", color="#949494", label="calibrated")
-    top.plot(
-        calibration.mean_probability, calibration.fraction, "o-", color="#0173B2", label="network"
-    )
+    points = calibration.mean_probability, calibration.fraction
+    top.plot(*points, "o-", color="#0173B2", label="network")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of nucleus")
     top.set_title(f"expected calibration error {calibration.error:.3f}")
     top.legend(frameon=False)
@@ -129,20 +103,6 @@ def plot_calibration(
     return axes
 
 
-def plot_example(
-    image: NDArray[np.number],
-    mask_true: NDArray[np.bool_],
-    mask_pred: NDArray[np.bool_],
-    axes: Sequence[Axes],
-) -> Sequence[Axes]:
-    """Draw image, truth, prediction and errors into four axes, and return them."""
-    plot_image(image, ax=axes[0])
-    plot_outlines(image, mask_true, ax=axes[1])
-    plot_outlines(image, None, mask_pred, ax=axes[2])
-    plot_errors(mask_true, mask_pred, ax=axes[3])
-    return axes
-
-
 def plot_examples(
     examples: Sequence[tuple[NDArray, NDArray, NDArray]], titles: Sequence[str]
 ) -> Figure:
@@ -150,14 +110,13 @@ def plot_examples(
 
     Columns: image, truth, prediction, errors. Each row's title stands at its left end.
     """
-    figure, axes = plt.subplots(
-        len(examples), 4, figsize=(9, 2.35 * len(examples) + 0.4), squeeze=False
-    )
-    for row, example, title in zip(axes, examples, titles, strict=True):
-        plot_example(*example, row)
-        row[0].set_title(title, fontsize="small")
-    for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
-        ax.set_title(title, fontsize="small")
+    figure, axes = make_grid(len(examples), 4, (9, 2.35 * len(examples) + 0.4))
+    for row, (image, mask_true, mask_pred) in zip(axes, examples, strict=True):
+        plot_image(image, ax=row[0])
+        plot_outlines(image, mask_true, ax=row[1])
+        plot_outlines(image, None, mask_pred, ax=row[2])
+        plot_errors(mask_true, mask_pred, ax=row[3])
+    name_examples(axes, titles)
     names = ("truth", "prediction", "found", "missed", "extra")
     figure.legend(handles=legend_handles(*names), loc="outside lower right", ncols=5, frameon=False)
     return figure

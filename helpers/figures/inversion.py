@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from helpers.analysis.modality import MODALITIES, display_name
-from helpers.figures.common import AREAS, LINES, legend_handles, plot_errors, plot_image
+from helpers.analysis.modality import display_name
+from helpers.figures.common import AREAS, LINES, legend_handles, plot_errors, plot_image, present
 from helpers.inversion.variants import STEPS, VARIANTS
 
 FLOODED, REVERSED = "#DE8F05", "#0173B2"
@@ -51,23 +51,17 @@ def plot_failure(
 def plot_failures(summary: pd.DataFrame) -> Figure:
     """Draw which share of each variant's masks is flooded or reversed; return the figure.
 
-    Parameters
-    ----------
-    summary : DataFrame
-        As `helpers.inversion.findings.summarise_variants` returns it.
-
-    One row a variant, the steps from the original's arithmetic to ours first; one column a
-    modality. A grey field: the variant was trained without the modality. A dot: no mask failed.
-    Neither bar nor dot: not tested.
+    `summary` is as `helpers.inversion.findings.summarise_variants` returns it. One row a variant,
+    the steps from the original's arithmetic to ours first; one column a modality. A grey field: the
+    variant was trained without the modality. A dot: no mask failed. Neither of both: not tested.
     """
     chosen = summary[summary["measure"].isin(["flooded", "reversed"])]
     shares = chosen.pivot_table("estimate", ["variant", "view", "modality"], "measure")
     rows = _rows(summary)
-    modalities = [name for name in MODALITIES if name in set(summary["modality"])]
+    modalities = present(summary["modality"])
     size = (2.2 + 1.7 * len(modalities), 1.1 + 0.215 * len(rows))
-    figure, axes = plt.subplots(
-        1, len(modalities), figsize=size, sharex=True, sharey=True, squeeze=False
-    )
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(1, len(modalities), figsize=size, **shared)
     for ax, modality in zip(axes[0], modalities, strict=True):
         for y, (variant, view) in enumerate(rows.values()):
             if (variant, view, modality) in shares.index:
@@ -86,9 +80,9 @@ def plot_failures(summary: pd.DataFrame) -> Figure:
 
 def _rows(summary: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Return label, variant and view of every row that `summary` has scores for."""
-    present = set(zip(summary["variant"], summary["view"], strict=True))
+    tested = set(zip(summary["variant"], summary["view"], strict=True))
     ours = {name: (name, "ours") for name in VARIANTS if name != "scaled"}
-    return {label: row for label, row in (STEPS | ours).items() if row in present}
+    return {label: row for label, row in (STEPS | ours).items() if row in tested}
 
 
 def _plot_share(shares: pd.Series, y: float, ax: plt.Axes) -> None:

@@ -103,7 +103,7 @@ def _place_levels(sizes) -> list[float]:
     levels = [0.0]
     for above, below in pairwise(sizes):
         levels.append(levels[-1] - (_height(above, sizes) + _height(below, sizes)) / 2 - 0.2)
-    return [level - GAP * (k > 0) * 0.3 * k for k, level in enumerate(levels)]
+    return [level - GAP * 0.3 * k for k, level in enumerate(levels)]
 
 
 def _make_axes(boxes) -> Axes:
@@ -120,18 +120,8 @@ def _draw_box(box: Box, ax: Axes, name: str = "") -> None:
     corner = (box.x - box.width / 2, box.y - box.height / 2)
     rounding = min(0.05, box.width / 3, box.height / 3)
     style = f"round,pad=0,rounding_size={rounding}"
-    ax.add_patch(
-        FancyBboxPatch(
-            corner,
-            box.width,
-            box.height,
-            boxstyle=style,
-            facecolor=box.colour,
-            linewidth=0,
-            zorder=3,
-        )
-    )
-    size = f"{box.size[0]} × {box.size[1]}"
+    look = {"boxstyle": style, "facecolor": box.colour, "linewidth": 0, "zorder": 3}
+    ax.add_patch(FancyBboxPatch(corner, box.width, box.height, **look))
     if box.y == 0:
         x, y, align = box.x, box.height / 2 + 0.06, ("center", "bottom")
     elif box.colour == BOTTOM:
@@ -140,28 +130,21 @@ def _draw_box(box: Box, ax: Axes, name: str = "") -> None:
         side = 1 if box.colour == UP else -1
         x, y = box.x + side * (box.width / 2 + 0.08), box.y - min(0.02, box.height / 4)
         align = ("left" if side > 0 else "right", "center")
-    _write(ax, x, y, box.filters, size, align)
-    ax.text(box.x, -box.height / 2 - 0.06, name, ha="center", va="top", fontsize=7.5, color=END)
-
-
-def _write(ax, x, y, filters, size, align):
-    """Write the number of filters in bold above the size, as one block of text."""
-    text = rf"$\mathbf{{{filters}}}$" + f"\n{size}"
-    ax.text(
-        x, y, text, ha=align[0], va=align[1], fontsize=7.5, color=END, linespacing=1.15, zorder=4
-    )
+    text = rf"$\mathbf{{{box.filters}}}$" + f"\n{_by(box.size)}"
+    font = {"fontsize": 7.5, "color": END, "linespacing": 1.15, "zorder": 4}
+    ax.text(x, y, text, ha=align[0], va=align[1], **font)
+    ax.text(box.x, -box.height / 2 - 0.06, name, ha="center", va="top", **font)
 
 
 def _arrow(ax, points, colour, linestyle="solid"):
     """Draw a line through `points` that ends in an arrowhead."""
     xs, ys = zip(*points, strict=True)
-    ax.plot(
-        xs[:-1], ys[:-1], color=colour, lw=1.3, solid_capstyle="butt", linestyle=linestyle, zorder=2
-    )
+    look = {"color": colour, "lw": 1.3, "linestyle": linestyle}
+    ax.plot(xs[:-1], ys[:-1], solid_capstyle="butt", zorder=2, **look)
     ax.annotate(
         "", points[-1], points[-2], zorder=2,
-        arrowprops={"arrowstyle": "-|>,head_width=.18,head_length=.32", "color": colour, "lw": 1.3,
-                    "shrinkA": 0, "shrinkB": 1, "linestyle": linestyle},
+        arrowprops={"arrowstyle": "-|>,head_width=.18,head_length=.32", "shrinkA": 0, "shrinkB": 1}
+        | look,
     )  # fmt: skip
 
 
@@ -179,11 +162,8 @@ def _draw_up(here: Box, there: Box, ax: Axes) -> None:
 
 def _draw_across(here: Box, there: Box, ax: Axes, colour=END, linestyle="solid") -> None:
     rise = min(here.height, there.height) * 0.15
-    start, end = (
-        (here.x + here.width / 2, here.y + rise),
-        (there.x - there.width / 2, there.y + rise),
-    )
-    _arrow(ax, [start, end], colour, linestyle)
+    start, end = here.x + here.width / 2, there.x - there.width / 2
+    _arrow(ax, [(start, here.y + rise), (end, there.y + rise)], colour, linestyle)
 
 
 def _explain(structure, ax: Axes) -> None:
@@ -219,18 +199,11 @@ def plot_receptive_fields(
 ) -> Axes:
     """Draw how large nuclei are and how far networks of so many blocks look; return the axes.
 
-    Parameters
-    ----------
-    diameters : (n,) float array
-        In pixels.
-    fields : mapping
-        Receptive field in pixels by number of encoder blocks.
+    `diameters` are in pixels, as the receptive field by number of encoder blocks, `fields`.
     """
     ax = plt.subplots(figsize=(8.5, 3.2))[1] if ax is None else ax
-    edges = np.geomspace(
-        max(1, diameters.min()), max(diameters.max(), max(fields.values())) * 1.3, 60
-    )
-    ax.hist(diameters, edges, color="#B8C7D6")
+    largest = max(diameters.max(), *fields.values())
+    ax.hist(diameters, np.geomspace(max(1, diameters.min()), 1.3 * largest, 60), color="#B8C7D6")
     ax.set(xscale="log", xlabel="diameter or receptive field (px, log scale)")
     ax.set_ylabel(f"nuclei (n = {len(diameters):,})")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -238,9 +211,8 @@ def plot_receptive_fields(
     ax.xaxis.set_minor_locator(NullLocator())
     top = ax.get_ylim()[1]
     ax.set_ylim(0, top * 1.16)
-    for (n, field), colour in zip(
-        fields.items(), sns.color_palette("flare", len(fields)), strict=True
-    ):
+    colours = sns.color_palette("flare", len(fields))
+    for (n, field), colour in zip(fields.items(), colours, strict=True):
         ax.axvline(field, 0, 0.86, color=colour, lw=1.6)
         label = f"{n} block{'s' * (n > 1)}\n{field} px"
         ax.text(field, top * 1.01, label, ha="center", va="bottom", fontsize=8, color=colour)

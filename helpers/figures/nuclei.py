@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -27,8 +26,13 @@ from helpers.figures.common import (
     FOUND,
     MISSED,
     MODALITY_COLOURS,
+    label_row,
+    legend_beside,
+    make_grid,
+    name_examples,
     plot_image,
     plot_labels,
+    show,
 )
 
 OUTCOME_COLOURS = {
@@ -63,14 +67,9 @@ def plot_precision_curve(
 
     Parameters
     ----------
-    curves : mapping of str to sequence of float
-        Values (0 to 1) at IoU .50, .55, ... .95 by name. A shorter one ends earlier. A modality
-        has its own colour.
-    published : mapping of str to sequence of float, optional
-        The same from the literature, drawn in grey, such as
-        `helpers.evaluation.published.PUBLISHED_AP`.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; the current axes by default.
+    curves, published : mapping of str to sequence of float
+        Values (0 to 1) at IoU .50, .55, ... .95 by name; a shorter one ends earlier. Those of the
+        literature are drawn in grey.
     """
     ax = plt.gca() if ax is None else ax
     for place, (name, values) in enumerate((published or {}).items()):
@@ -84,7 +83,7 @@ def plot_precision_curve(
         ax.plot(THRESHOLDS[: len(values)], values, "o-", clip_on=False, **look)
     ax.set(xlim=(0.48, 0.97), ylim=(0, 1), xticks=np.arange(0.5, 1, 0.1))
     ax.set(xlabel="a nucleus counts from this IoU on", ylabel="average precision TP/(TP+FP+FN)")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside(ax)
     return ax
 
 
@@ -125,24 +124,21 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = plt.gca() if ax is None else ax
     known = errors[errors["n_true"] > 0].reset_index(drop=True)
+    labels = []
+    for row in known.itertuples():
+        counts = (row.n_true, "nucleus", "nuclei"), (row.n_images, "image", "images")
+        labels.append(label_row(row.modality, *counts))
     height = 0.8 / len(ERRORS)
     for place, error in enumerate(ERRORS):
         y = known.index + (place - (len(ERRORS) - 1) / 2) * height
         bars = ax.barh(y, known[error], height, color=OUTCOME_COLOURS[error], label=error)
         ax.bar_label(bars, fmt="{:.1f}", padding=2, fontsize="x-small")
-    ax.set_yticks(known.index, [_label_row(row) for row in known.itertuples()])
+    ax.set_yticks(known.index, labels)
     ax.invert_yaxis()
     ax.set(xlabel="errors per 100 true nuclei")
     ax.margins(x=0.08)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside(ax)
     return ax
-
-
-def _label_row(row) -> str:
-    name = display_name(row.modality) if row.modality != ALL else "all modalities"
-    nuclei = "nucleus" if row.n_true == 1 else "nuclei"
-    images = "image" if row.n_images == 1 else "images"
-    return f"{name}\n{row.n_true:,} {nuclei}, {row.n_images} {images}"
 
 
 def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -161,7 +157,7 @@ def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set(ylim=(0, 1), xlabel="diameter of the nucleus (px)", ylabel="share of nuclei found")
     ax.set_title(f"n = {classes['n_nuclei'].sum():,} nuclei, of each class below", pad=16)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside(ax)
     return ax
 
 
@@ -184,15 +180,9 @@ def _count_above(sizes_px: pd.Series, counts: pd.Series, ax: Axes) -> None:
 def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None) -> Axes:
     """Draw how well nuclei are found against the size they were brought to; return the axes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As `benchmarks/sizes.py` writes it. A point is a median diameter, the line its 95 %
-        interval over images; the numbers on top are the images of each.
-    score : {"ap_50", "recall_70"}
-        Which of its scores.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; the current axes by default.
+    `table` is as `benchmarks/sizes.py` writes it, `score` one of its: "ap_50" or "recall_70". A
+    point is a median diameter, the line its 95 % interval over images; the numbers on top are the
+    images of each.
     """
     ax = plt.gca() if ax is None else ax
     for place, (way, label) in enumerate(RESIZED.items()):
@@ -206,21 +196,18 @@ def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None
     ax.set(ylim=(0, 1), xlabel="median diameter of the nuclei in the image (px)")
     ax.set(ylabel=_SIZE_SCORES[score])
     ax.set_title("n images of each size below", pad=16)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="the network sees")
+    legend_beside(ax, title="the network sees")
     return ax
 
 
 def paint_outcomes(
     labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer], matching: Matching
 ) -> NDArray[np.uint8]:
-    """Return what became of every nucleus, as an image of codes.
+    """Return what became of every nucleus, as an image of codes, (H, W) uint8.
 
-    Returns
-    -------
-    numpy.ndarray of uint8, shape (H, W)
-        0 where there is neither, the place in `OUTCOME_COLOURS` (from 1 on) of what became of the
-        true nucleus, or of "extra" where an extra object lies on background; the last code, 7, on
-        the outline of every other predicted object.
+    0 where there is neither, the place in `OUTCOME_COLOURS` (from 1 on) of what became of the true
+    nucleus, or of "extra" where an extra object lies on background; the last code, 7, on the
+    outline of every other predicted object.
     """
     names = list(OUTCOME_COLOURS)
     codes = np.zeros(labels_true.shape, np.uint8)
@@ -243,13 +230,9 @@ def plot_outcomes(
 
     Extra objects are filled. Outcomes are those of `helpers.evaluation.matching.match`.
     """
-    ax = plt.gca() if ax is None else ax
     codes = paint_outcomes(labels_true, labels_pred, match(labels_true, labels_pred))
     colours = ListedColormap(["black", *OUTCOME_COLOURS.values(), "white"])
-    ax.imshow(codes, cmap=colours, vmin=0, vmax=_OUTLINE)
-    ax.set_title(title)
-    ax.set_axis_off()
-    return ax
+    return show(codes, title, ax, cmap=colours, vmin=0, vmax=_OUTLINE)
 
 
 def plot_nuclei_examples(
@@ -265,31 +248,29 @@ def plot_nuclei_examples(
     windows = windows or [tuple(slice(0, px) for px in labels.shape) for _, labels, _ in examples]
     sizes = [[part.stop - part.start for part in window] for window in windows]
     heights = [2.1 * min(height / width, 1.5) + 0.25 for height, width in sizes]
-    size = {"figsize": (9, sum(heights) + 0.5), "height_ratios": heights}
-    figure, axes = plt.subplots(len(examples), 4, squeeze=False, **size)
-    shown = zip(axes, examples, titles, windows, strict=True)
-    for row, (image, labels_true, labels_pred), title, window in shown:
-        plot_image(image, ax=row[0]).set_title(title, fontsize="small")
+    figure, axes = make_grid(len(examples), 4, (9, sum(heights) + 0.5), height_ratios=heights)
+    shown = zip(axes, examples, windows, strict=True)
+    for row, (image, labels_true, labels_pred), (rows, columns) in shown:
+        plot_image(image, ax=row[0])
         plot_labels(labels_true, ax=row[1])
         plot_labels(labels_pred, ax=row[2])
         plot_outcomes(labels_true, labels_pred, ax=row[3])
-        rows, columns = window
         limits = {"xlim": (columns.start - 0.5, columns.stop - 0.5)}
         plt.setp(row, ylim=(rows.stop - 0.5, rows.start - 0.5), **limits)
-    for ax, title in zip(axes[0][1:], ("truth", "prediction", "errors"), strict=True):
-        ax.set_title(title, fontsize="small")
-    figure.legend(
-        handles=_outcome_legend(),
+    name_examples(axes, titles)
+    outcomes = [Patch(facecolor=colour, label=name) for name, colour in OUTCOME_COLOURS.items()]
+    legend = figure.legend(
+        handles=[*outcomes, Line2D([], [], color="white", label="prediction's outline")],
         title="errors",
         loc="outside lower right",
-        ncols=len(OUTCOME_COLOURS) + 1,
+        ncols=len(outcomes) + 1,
         fontsize="small",
         columnspacing=1.2,
         facecolor="black",  # as in the drawing, where outlines are white
         framealpha=1,
         labelcolor="white",
     )
-    figure.legends[0].get_title().set_color("white")
+    legend.get_title().set_color("white")
     return figure
 
 
@@ -307,12 +288,5 @@ def window_around(nucleus: NDArray[np.bool_], margin_px: int = 12) -> tuple[slic
         max(0, min((part.start + part.stop - side) // 2, length - side))
         for part, length in zip(box, nucleus.shape, strict=True)
     ]
-    return tuple(
-        slice(start, min(start + side, length))
-        for start, length in zip(starts, nucleus.shape, strict=True)
-    )
-
-
-def _outcome_legend() -> list[Artist]:
-    outcomes = [Patch(facecolor=colour, label=name) for name, colour in OUTCOME_COLOURS.items()]
-    return [*outcomes, Line2D([], [], color="white", label="prediction's outline")]
+    ends = [min(start + side, length) for start, length in zip(starts, nucleus.shape, strict=True)]
+    return tuple(slice(*pair) for pair in zip(starts, ends, strict=True))
