@@ -4,11 +4,10 @@ Nothing here needs Keras: what cannot be built is refused before anything is bui
 """
 
 import difflib
-import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from helpers.targets import TARGETS, Target, get_target
 
@@ -81,21 +80,26 @@ class DecoderBlockParams(BlockParams):
     concatenate_layer: str | None
 
 
-def _check_names(blocks: dict[str, Any], modality: str) -> None:
-    expected = [f"{modality}_block_{k}" for k in range(1, len(blocks) + 1)]
-    if not 1 <= len(blocks) <= MAX_BLOCKS:
-        raise ValueError(f"{len(blocks)} {modality} blocks; allowed are 1 to {MAX_BLOCKS}")
-    for name in blocks:
-        if not re.fullmatch(rf"{modality}_block_[1-9]\d*", name):
-            raise ValueError(
-                f"block {name!r} must be named {modality}_block_<number>, e.g. {modality}_block_1"
-            )
-    missing = [name for name in expected if name not in blocks]
-    if missing:
-        raise ValueError(
-            f"{missing[0]!r} is missing among {', '.join(blocks)}; "
-            f"number {modality} blocks from 1 without gaps"
-        )
+def _numbered(part: str) -> AfterValidator:
+    """Return a check that blocks are named `<part>_block_1`, `<part>_block_2` and so on."""
+
+    def check(blocks: dict[str, Any]) -> dict[str, Any]:
+        if not 1 <= len(blocks) <= MAX_BLOCKS:
+            raise ValueError(f"{len(blocks)} {part} blocks; allowed are 1 to {MAX_BLOCKS}")
+        for name in blocks:
+            if not re.fullmatch(rf"{part}_block_[1-9]\d*", name):
+                raise ValueError(
+                    f"block {name!r} must be named {part}_block_<number>, e.g. {part}_block_1"
+                )
+        for k in range(1, len(blocks) + 1):
+            if f"{part}_block_{k}" not in blocks:
+                raise ValueError(
+                    f"'{part}_block_{k}' is missing among {', '.join(blocks)}; "
+                    f"number {part} blocks from 1 without gaps"
+                )
+        return blocks
+
+    return AfterValidator(check)
 
 
 class EncoderParams(Strict):
@@ -103,12 +107,7 @@ class EncoderParams(Strict):
 
     general_conv_params: ConvParams
     max_pool_size: Pair = (2, 2)
-    changing_conv_params: dict[str, BlockParams]
-
-    @model_validator(mode="after")
-    def _blocks_are_numbered(self):
-        _check_names(self.changing_conv_params, "encoder")
-        return self
+    changing_conv_params: Annotated[dict[str, BlockParams], _numbered("encoder")]
 
 
 class BottleNeckParams(Strict):
@@ -123,12 +122,7 @@ class DecoderParams(Strict):
 
     general_conv_params: ConvParams
     general_transpose_conv_params: TransposeConvParams
-    changing_conv_params: dict[str, DecoderBlockParams]
-
-    @model_validator(mode="after")
-    def _blocks_are_numbered(self):
-        _check_names(self.changing_conv_params, "decoder")
-        return self
+    changing_conv_params: Annotated[dict[str, DecoderBlockParams], _numbered("decoder")]
 
 
 class InputParams(Strict):
@@ -167,14 +161,12 @@ class ModelStructure(Strict):
     @property
     def encoder_blocks(self) -> list[tuple[str, BlockParams]]:
         """Encoder blocks as (name, parameters), from full size down."""
-        blocks = self.encoder_params.changing_conv_params
-        return [(name, blocks[name]) for name in sorted(blocks, key=_number)]
+        return _sort(self.encoder_params.changing_conv_params)
 
     @property
     def decoder_blocks(self) -> list[tuple[str, DecoderBlockParams]]:
         """Decoder blocks as (name, parameters), from the bottleneck up."""
-        blocks = self.decoder_params.changing_conv_params
-        return [(name, blocks[name]) for name in sorted(blocks, key=_number)]
+        return _sort(self.decoder_params.changing_conv_params)
 
     @property
     def size_multiple(self) -> Pair:
@@ -195,34 +187,33 @@ def describe_blocks(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the blocks of encoder, bottleneck and decoder, shaped as the original's are.
 
-    Filters double from block to block, starting at `base_filters`. The dropout is the same in
-    every block, or by default the original's, which rises from .1 to .3.
+    Filters double from block to block; without a `dropout` it rises from .1 to .3.
     """
-    rates = [
-        min(0.1 * math.ceil(k / 2), 0.3) if dropout is None else dropout
-        for k in range(1, n_blocks + 2)
-    ]
     blocks = [
-        {"dropout_rate": rate, "filter_size": base_filters * 2**k} for k, rate in enumerate(rates)
+        {
+            "dropout_rate": min(0.1 * (k // 2 + 1), 0.3) if dropout is None else dropout,
+            "filter_size": base_filters * 2**k,
+        }
+        for k in range(n_blocks + 1)
     ]
-    encoder = {f"encoder_block_{k}": blocks[k - 1] for k in range(1, n_blocks + 1)}
+    encoder = {f"encoder_block_{k}": block for k, block in enumerate(blocks[:-1], 1)}
     decoder = {
-        f"decoder_block_{k}": blocks[n_blocks - k]
-        | {"concatenate_layer": f"encoder_block_{n_blocks + 1 - k}"}
-        for k in range(1, n_blocks + 1)
+        f"decoder_block_{k}": encoder[skip] | {"concatenate_layer": skip}
+        for k, skip in enumerate(reversed(encoder), 1)
     }
-    return encoder, dict(blocks[-1]), decoder
+    return encoder, blocks[-1], decoder
 
 
-def _number(name: str) -> int:
-    return int(name.rsplit("_", 1)[1])
+def _sort(blocks: dict[str, BlockParams]) -> list[tuple[str, BlockParams]]:
+    """Return blocks as (name, parameters) by the number in their names."""
+    return sorted(blocks.items(), key=lambda block: int(block[0].rsplit("_", 1)[1]))
 
 
 def _check_divisible(size: Pair, multiple: Pair, n_blocks: int) -> None:
     for axis, pixels, step in zip(("height", "width"), size, multiple, strict=True):
         if pixels % step:
-            fits = [step * max(1, pixels // step), step * (pixels // step + 1)]
-            remedy = " or ".join(map(str, dict.fromkeys(fits)))
+            below = step * (pixels // step)
+            remedy = " or ".join(str(size) for size in (below, below + step) if size)
             raise ValueError(
                 f"input_params.{axis} (={pixels}) must be a multiple of {step} "
                 f"({n_blocks} poolings); try {remedy}, or fewer encoder blocks"

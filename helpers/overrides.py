@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from helpers.architecture import describe_blocks, nearest
 
 PLACES = {
-    "training": ("training_configuration", "training_parameters"),
     "augmentation": ("training_configuration", "training_parameters", "augmentation"),
+    "training": ("training_configuration", "training_parameters"),
     "callbacks": ("training_configuration", "call_backs_conf"),
     "target": ("model_structure", "output_params", "target"),
 }
-"""Short first names, and the place in the file that each stands for."""
+"""Short first names, and the place in the file that each stands for; inner places first."""
 
 SHAPE = ("blocks", "filters", "dropout", "size", "activation", "normalisation")
 """Names that change every block of the network at once."""
@@ -29,13 +29,11 @@ class OverrideError(ValueError):
 
 def list_names(model: type[BaseModel]) -> list[str]:
     """Return the names that overrides of a settings `model` may have, the short ones first."""
-    short = {".".join(place): name for name, place in PLACES.items()}
+    places = {".".join(place): short for short, place in PLACES.items()}
     names = [*SHAPE]
-    for path in _walk(model):
-        begin = max(
-            (p for p in short if path == p or path.startswith(p + ".")), key=len, default=""
-        )
-        names.append(short[begin] + path[len(begin) :] if begin else path)
+    for name in _walk(model):
+        begin = next((place for place in places if f"{name}.".startswith(f"{place}.")), "")
+        names.append(places[begin] + name[len(begin) :] if begin else name)
     return names
 
 

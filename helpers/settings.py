@@ -11,14 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from helpers.architecture import (
-    ConvParams,
-    ModelStructure,
-    Strict,
-    TransposeConvParams,
-    describe_blocks,
-    nearest,
-)
+from helpers.architecture import ModelStructure, Strict, nearest
 from helpers.overrides import OverrideError, apply_overrides, list_names
 from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_whole
 
@@ -55,15 +48,8 @@ CALLBACKS: dict[str, dict[str, Any]] = {
     },
     "TerminateOnNaN": {"raise_error": bool},
 }
-"""Keras callbacks that a settings file may name, with the types of their arguments.
-
-Callbacks that run code or talk to other machines (LambdaCallback, RemoteMonitor, ...) are left
-out, so that a stranger's settings file is data and nothing else.
-"""
-
-ORIGINAL_TRAINING = {"epoch_num": 25, "batch_size": 16, "validation_split_ratio": 0.025}
-ORIGINAL_CALLBACKS = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"patience": 10}}
-"""What the original program's settings file says; generated settings start from it."""
+"""Keras callbacks that a settings file may name, with the types of their arguments; none that runs
+code or talks to other machines (LambdaCallback, RemoteMonitor), so that a file is data only."""
 
 Scalar = bool | int | float | str | None
 OpenRatio = Annotated[float, Field(ge=0, lt=1)]
@@ -79,9 +65,9 @@ class Augmentation(Strict):
     """How training images are varied; validation and prediction see them as they are.
 
     `flips`: "all" shows every image in its four orientations (as is, left-right, up-down, both) in
-    each epoch, as the original does; "random" shows one of the four, drawn anew each epoch.
+    each epoch, as the original does; "random" shows one of the four, drawn in each epoch.
     `crop`: "centre" cuts or zero-pads around the centre, as the original does; "random" cuts
-    somewhere, drawn anew each epoch.
+    somewhere, drawn in each epoch.
     `gray` and `invert` are probabilities: that a crop loses its colour, and that its intensities
     are reversed. `intensity` is the largest relative change of a crop's contrast, and half of it
     the largest shift; `stain` is the same for each channel by itself.
@@ -112,9 +98,8 @@ class TrainingParameters(Strict):
     image as often as another, at 1 every modality as often as another; between, an image of a
     modality of n images has the weight n ** -balance. `crowding` does the same for crowded images:
     one of n nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets
-    the rate fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and begin
-    anew after each number of epochs in `learning_rate_restarts`; those that are not reached do
-    nothing.
+    the rate fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and restart
+    after each number of epochs in `learning_rate_restarts`; those that are not reached do nothing.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -139,7 +124,7 @@ class TrainingParameters(Strict):
         restarts = list(self.learning_rate_restarts)
         if restarts and self.learning_rate_schedule != "cosine":
             raise ValueError(
-                f"learning_rate_restarts (={restarts}) begin a falling rate anew, but "
+                f"learning_rate_restarts (={restarts}) restart a falling rate, but "
                 f'learning_rate_schedule is {self.learning_rate_schedule!r}; set it to "cosine" or '
                 "remove the restarts"
             )
@@ -325,10 +310,8 @@ class Settings(Strict):
 def load_settings(path: str | Path) -> Settings:
     """Return the checked settings of a JSON file.
 
-    Parameters
-    ----------
-    path : str or Path
-        A relative path starts at the repository's root.
+    A file with the key "based_on", the name of another file beside it, holds only what differs, as
+    `Settings.with_overrides` takes it.
 
     Raises
     ------
@@ -336,11 +319,6 @@ def load_settings(path: str | Path) -> Settings:
         If there is no such file; the message lists the settings that come with the series.
     SettingsError
         If the file is no JSON, or holds anything that cannot be built or trained.
-
-    Notes
-    -----
-    A file with the key "based_on", the name of another file beside it, holds only what differs, as
-    `Settings.with_overrides` takes it.
     """
     file = resolve(path)
     if not file.is_file():
@@ -459,24 +437,8 @@ def generate_settings(
     SettingsError
         If the result cannot be built.
     """
-    conv = ConvParams().model_dump()
-    encoder, bottleneck, decoder = describe_blocks(n_blocks, base_filters, dropout)
-    values = {
-        "data_set_location": data_set_location,
-        "training_configuration": {
-            "enable_training": True,
-            "training_parameters": ORIGINAL_TRAINING | training,
-            "call_backs_conf": ORIGINAL_CALLBACKS,
-        },
-        "model_structure": {
-            "encoder_params": {"general_conv_params": conv, "changing_conv_params": encoder},
-            "bottle_neck_params": {"general_conv_params": conv, "changing_conv_params": bottleneck},
-            "decoder_params": {
-                "general_conv_params": conv,
-                "general_transpose_conv_params": TransposeConvParams().model_dump(),
-                "changing_conv_params": decoder,
-            },
-            "input_params": {"height": input_size, "width": input_size},
-        },
-    }  # fmt: skip
-    return parse_settings(json.dumps(values), source=f"generated settings ({n_blocks} blocks)")
+    shape = {"blocks": n_blocks, "filters": base_filters, "dropout": dropout, "size": input_size}
+    callbacks = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"patience": 10}}
+    others = {"data_set_location": data_set_location, "training": training, "callbacks": callbacks}
+    original = load_settings(ROOT / "settings" / "original.json")
+    return original.with_overrides(shape | others, source=f"generated settings ({n_blocks} blocks)")
