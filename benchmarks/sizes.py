@@ -35,8 +35,9 @@ from helpers import load_network
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.evaluation.nuclei import MatchedImage, match_images, score_nuclei, summarise_nuclei
 from helpers.network.geometry import rescale
+from helpers.network.prediction import Network
 from helpers.segment.measure import median_diameter
-from helpers.segment.scale import Segmenter, choose_scale
+from helpers.segment.scale import choose_scale
 
 DIAMETERS_PX = (8, 11, 16, 23, 32, 45, 64, 80)
 """Half an octave apart, the last a little less; the usual range is 10 to 60 px."""
@@ -84,7 +85,7 @@ def resize_nuclei(
 
 
 def segment_ways(
-    network: Segmenter, image: NDArray, diameter_px: float, known: tuple[float, float]
+    network: Network, image: NDArray, diameter_px: float, known: tuple[float, float]
 ) -> dict[str, Found]:
     """Return what is found in an image, by way: "as_is", "found" (the scale), "given" (the size).
 
@@ -101,7 +102,7 @@ def segment_ways(
 
 
 def measure(
-    network: Segmenter,
+    network: Network,
     data: DataSet,
     known: tuple[float, float],
     diameters_px: Sequence[float] = DIAMETERS_PX,
@@ -110,7 +111,7 @@ def measure(
 
     Parameters
     ----------
-    network : Segmenter
+    network : Network
     data : DataSet
         Images with at least one nucleus each.
     known : (low, high)

@@ -226,9 +226,8 @@ def _predict(name: str, arguments: Sequence[str]) -> int:
 
 def _segment(images: str, out: str, network: str, **options: Any) -> int:
     """Segment a folder and print what came out; return the exit code."""
-    from helpers.segment.command import describe
     from helpers.segment.folder import FAILED as FAILED_IMAGE
-    from helpers.segment.folder import segment_folder
+    from helpers.segment.folder import describe, segment_folder
     from helpers.segment.trained import load_network
 
     images, out = Path(images).expanduser(), Path(out).expanduser()

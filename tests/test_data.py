@@ -1,4 +1,3 @@
-import pickle
 import time
 import warnings
 import zipfile
@@ -7,8 +6,8 @@ import numpy as np
 import pytest
 
 from conftest import box, files_of, png, some_image
-from helpers.data import cache, layout
 from helpers.data import data_set as data
+from helpers.data import layout
 from helpers.data.data_set import read_data_set
 from helpers.data.problems import (
     NOTED,
@@ -41,11 +40,6 @@ def test_layouts_with_both_parts(read, write_set, packed, enclosing, train, test
     np.testing.assert_array_equal(
         found.labels[0], box(0, 0, 4, 5, value=1) + box(10, 10, 3, 3, value=2)
     )
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_layout_without_parts(read, write_set, packed):
-    assert set(read(write_set(two_images(), packed=packed)).table["part"]) == {"train"}
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -234,14 +228,6 @@ def test_select_and_sequences(read, write_set):
         found.select([True, False])
 
 
-def test_a_data_set_can_be_pickled_small(read, write_set):
-    found = read(write_set(files_of("a", some_image(1, (300, 300)), [box(0, 0, 2, 2, (300, 300))])))
-    found.images[0]
-    pickled = pickle.dumps(found)
-    assert len(pickled) < 20_000
-    np.testing.assert_array_equal(pickle.loads(pickled).images[0], found.images[0])
-
-
 # The cache
 
 
@@ -292,13 +278,6 @@ def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, 
     assert len(calls) == 2
     read(path)
     assert len(calls) == 2
-
-
-def test_another_version_of_the_cache_is_not_read(read, write_set, monkeypatch):
-    path = write_set(two_images())
-    before = read(path).key
-    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
-    assert read(path).key != before
 
 
 def test_an_interrupted_read_leaves_nothing(read, write_set, monkeypatch, tmp_path):

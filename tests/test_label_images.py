@@ -54,28 +54,11 @@ def test_pictures_with_label_images_are_read(
     assert read(path).table.equals(found.table), "from the cache"
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("enclosing", ["", "outer/"])
-def test_both_parts_are_read(read, write_set, packed, enclosing):
-    files = pictures("ab", f"{enclosing}train/") | pictures("cd", f"{enclosing}test/", labels="")
-    found = read(write_set(files, packed=packed))
-    assert found.ids == ["a", "b", "c", "d"]
-    assert found.labelled.ids == ["a", "b"]
-    assert found.table["part"].tolist() == ["train", "train", "test", "test"]
-
-
 def test_parts_can_have_layouts_of_their_own(read, write_set):
     old = files_of("old", some_image(9), [box(0, 0, 4, 4)], "train/")
     found = read(write_set(old | pictures("ab", "test/")))
     assert found.ids == ["old", "a", "b"]
     assert found.table["n_nuclei"].tolist() == [1, 2, 2]
-
-
-@pytest.mark.parametrize("enclosing", ["", "outer/"])
-def test_pictures_alone_are_for_prediction(read, write_set, enclosing):
-    found = read(write_set(pictures("ab", enclosing, labels="")))
-    assert found.ids == ["a", "b"]
-    assert len(found.labelled) == 0
 
 
 def test_an_archive_named_after_a_part(read, write_set):
@@ -103,11 +86,6 @@ def test_a_single_picture_in_an_enclosing_folder_needs_a_folder_named_labels(rea
     assert read(write_set(pictures("a", "outer/", "masks"), "two")).ids == ["outer"]
 
 
-def test_two_such_sets_are_refused(read, write_set):
-    with pytest.raises(ValueError, match=r"holds 2 data sets(.|\n)*images/<id>\.<ext>"):
-        read(write_set(pictures("ab", "one/train/") | pictures("cd", "two/train/")))
-
-
 # Numbers
 
 
@@ -120,20 +98,6 @@ def test_numbers_keep_their_order_and_lose_their_gaps(read, write_set, save, dty
     np.testing.assert_array_equal(found.labels[0], numbered(2, 1))
     assert found.faults.empty
     assert found.table["n_nuclei"].tolist() == [2]
-
-
-def test_more_nuclei_than_a_byte_can_number(read, write_set):
-    labels = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32).repeat(3, 0).repeat(3, 1)
-    image = some_image(shape=labels.shape)
-    found = read(write_set({"images/a.png": png(image), "masks/a.png": png(labels * 2)}))
-    np.testing.assert_array_equal(found.labels[0], labels)
-
-
-def test_an_image_that_is_all_nuclei_has_no_background(read, write_set):
-    labels = np.full((24, 32), 3, np.uint8)
-    labels[:, 16:] = 9
-    found = read(write_set({"images/a.png": png(some_image()), "masks/a.png": png(labels)}))
-    np.testing.assert_array_equal(found.labels[0], np.where(labels == 3, 1, 2))
 
 
 # Faults
@@ -175,11 +139,6 @@ def test_a_stack_among_the_images_has_a_remedy_that_a_data_set_has(read, write_s
     assert "`plane`" not in str(caught.value)
 
 
-def test_an_id_in_both_parts_is_refused(read, write_set):
-    with pytest.raises(DataFaultError, match="duplicate id"):
-        read(write_set(pictures("ab", "train/") | pictures("bc", "test/")))
-
-
 def test_a_mask_is_one_nucleus_and_noted_where_it_looks_like_many(read, write_set):
     whole = box(2, 2, 5, 5) + box(7, 7, 3, 3)  # corner to corner
     pieces = box(2, 2, 5, 5) + box(12, 12, 3, 3)
@@ -201,18 +160,6 @@ def test_an_empty_label_image_is_an_image_without_nuclei(read, write_set):
     assert found.table["n_nuclei"].tolist() == [2, 0]
     assert found.labelled.ids == ["a", "b"]
     assert found.faults[["fault", "id"]].to_numpy().tolist() == [["empty mask", "b"]]
-
-
-def test_files_beside_the_pictures_are_noted(read, write_set):
-    found = read(write_set(pictures("ab", "test/") | {"test/list.csv": b"x", "README.md": b"x"}))
-    assert found.ids == ["a", "b"]
-    assert found.faults["detail"].tolist() == ["README.md", "test/list.csv"]
-
-
-def test_other_folders_are_no_images(read, write_set):
-    path = write_set(pictures("ab"))
-    (path / "previews").mkdir()
-    assert read(path).faults.empty
 
 
 # The real images

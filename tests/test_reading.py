@@ -165,11 +165,6 @@ def test_jpeg_in_gray_and_colour_is_not_turned(tmp_path):
         assert np.abs(pixels_of(tmp_path / "red.jpg").astype(int) - red).max() < 12
 
 
-def test_the_name_of_a_file_does_not_decide_its_format(tmp_path):
-    tifffile.imwrite(tmp_path / "a.png", GRAY)
-    assert_same(pixels_of(tmp_path / "a.png"), GRAY)
-
-
 def test_images_above_the_limit_of_pillow_are_read(tmp_path, monkeypatch):
     file = save(tmp_path / "a.jpg", GRAY)
     expected = pixels_of(file)

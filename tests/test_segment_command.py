@@ -11,7 +11,7 @@ from helpers.evaluation.matching import match
 from helpers.network.saving import save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import REFERENCE, RunFolder
-from helpers.segment.command import describe
+from helpers.segment.folder import describe
 from helpers.segment.scale import KNOWN_DIAMETERS_PX
 from helpers.settings import generate_settings
 

@@ -1,7 +1,5 @@
 """A folder of images to labels, masks, overlays and tables: complete, resumed, kept."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +8,12 @@ from PIL import Image
 from skimage.measure import label
 from skimage.transform import resize
 
-from helpers.analysis.out_of_distribution import Familiarity
+from helpers.analysis.out_of_distribution import Familiarity, measure_looks
 from helpers.data.reading import read_any_image
 from helpers.data.sample import write_examples
 from helpers.segment.files import BYTES_A_PIXEL, list_images
 from helpers.segment.folder import SUMMARY_COLUMNS, segment_folder
-from helpers.segment.outputs import OutputFolder, write_labels
+from helpers.segment.outputs import OutputFolder
 from helpers.segment.trained import TrainedNetwork
 from helpers.settings import generate_settings
 
@@ -120,14 +118,6 @@ def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
     assert scales["small nuclei.png"] == 1 and scales["enlarged.png"] < 1
 
 
-def test_more_nuclei_than_16_bit_can_number(tmp_path):
-    labels = np.arange(70_000, dtype=np.int32).reshape(280, 250)
-    for top, dtype in ((65_535, np.uint16), (65_536, np.uint32)):
-        write_labels(tmp_path / "a.tif", np.minimum(labels, top))
-        kept = tifffile.imread(tmp_path / "a.tif")
-        assert kept.dtype == dtype and kept.max() == top
-
-
 def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
     Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "black.png")
     row = run(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=1).iloc[0]
@@ -143,7 +133,7 @@ def test_unfamiliar_images_are_warned_of(images, tmp_path):
     noise = np.random.default_rng(0).integers(0, 20, (60, 90, 1))
     brown = squares()[..., None] * np.array([0.5, 0.3, 0.1]) + 100 + noise
     Image.fromarray(brown.astype(np.uint8)).save(images / "brown.png")
-    familiarity = Familiarity.fit(trained_on, [0, 1, 2])
+    familiarity = Familiarity.fit_looks(measure_looks(trained_on), [0, 1, 2])
     summary = run(Thresholder(), images, tmp_path / "out", familiarity=familiarity)
     summary = summary.set_index("image")
     assert summary["distance"]["one.png"] == 0 and summary["warning"]["one.png"] == ""
@@ -374,14 +364,6 @@ def test_names_that_look_like_numbers_stay_names(tmp_path, name):
     nuclei = pd.read_csv(tmp_path / "nuclei.csv", keep_default_na=False)
     assert nuclei["image"].tolist() == [f"{name}.png"] * 2
     assert pd.read_csv(tmp_path / "summary.csv")["image"].tolist() == [f"{name}.png"]
-
-
-def test_notes_that_were_damaged_are_not_believed(images, tmp_path):
-    out = tmp_path / "out"
-    run(Thresholder(), images, out)
-    (out / ".parts" / "one.json").write_text(json.dumps({"image": 1}))
-    with pytest.raises(FileExistsError, match="one_mask"):
-        run(Thresholder(), images, out)
 
 
 def test_overwriting_that_is_interrupted_leaves_no_old_labels_as_new(images, tmp_path, monkeypatch):

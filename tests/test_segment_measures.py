@@ -202,26 +202,6 @@ def test_cells_that_look_like_nuclei_at_a_quarter_alone_are_not_taken():
     assert found.scale == 1 and found.diameter_px < 17
 
 
-def test_small_nuclei_that_run_together_when_reduced_are_not_reduced():
-    class Clumping(Discs):
-        def segment(self, image, *, scale=1.0):
-            self.size = 12 if scale == 1 else 20
-            return super().segment(image, scale=scale)
-
-    found = choose_scale(Clumping(0), IMAGE)
-    assert found.scale == 1 and found.diameter_px < 14
-
-
-def test_a_little_more_is_no_reason_to_halve():
-    class Growing(Discs):
-        def segment(self, image, *, scale=1.0):
-            labels = super().segment(image, scale=scale)
-            labels[: self.size, self.size : self.size + 1] = 1 if scale < 1 else 0
-            return labels
-
-    assert choose_scale(Growing(30), IMAGE).scale == 1
-
-
 @pytest.mark.parametrize(("given", "scale"), [(5, 4), (10, 1), (25, 1), (40, 1), (80, 0.25)])
 def test_a_given_diameter_outside_the_known_is_brought_to_their_middle(given, scale):
     network = Discs(20)

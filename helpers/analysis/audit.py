@@ -19,8 +19,7 @@ from helpers.analysis.modality import (
     measure_contrast,
 )
 
-FAILS_BELOW = 0.5
-"""IoU below which a mask fails: of all that is nucleus or is called so, half is wrong."""
+FAILS_BELOW = 0.5  # IoU of a mask: of all that is nucleus or is called so, half is wrong
 RARE = 10  # times as many images of the most frequent modality make another modality rare
 WIDE = 3.0  # times the diameter of the smallest modality of nuclei make another modality large
 
@@ -47,17 +46,9 @@ def audit_images(
     -------
     DataFrame
         `images`; `fields` of view; `share` of the images, 0 to 1. From masks: `nuclei`; quartiles
-        over the images, `low_px`, `median_px` and `high_px`, of the median diameter of their
-        nuclei; `contrast` of nuclei and surroundings, -1 to 1, negative where nuclei are darker
-        (median of the images). Without masks: `contrast_guess`, the same with the nuclei that
-        `guess_nuclei` guesses; `hue` of coloured images in degrees, their circular mean.
-
-    Examples
-    --------
-    >>> audit_images([np.eye(64, dtype=np.uint8) * 99] * 3)[["images", "fields"]]
-                       images  fields
-    modality
-    small_fluorescent       3       1
+        over the images, `low_px`, `median_px` and `high_px`, of their nuclei's median diameter;
+        `contrast`, as in `helpers.analysis.modality.measure_contrast`, the images' median. Without
+        masks: `contrast_guess` of guessed nuclei; circular mean `hue` of coloured images, degrees.
     """
     labels = [None] * len(images) if labels is None else labels
     nuclei = summarise_nuclei(measure_nuclei(labels), len(images))
@@ -91,13 +82,7 @@ def _measure_hue(image: np.ndarray) -> float:
 
 
 def list_warnings(audit: pd.DataFrame) -> list[str]:
-    """Return a sentence, with a remedy, on everything that is very unequal between the modalities.
-
-    Parameters
-    ----------
-    audit : DataFrame
-        From `audit_images`.
-    """
+    """Return a sentence with a remedy on all that is very unequal in what `audit_images` found."""
     if audit.empty:
         return []
     total, most = audit["images"].sum(), audit["images"].idxmax()
@@ -143,7 +128,6 @@ def predict_failures(
     Parameters
     ----------
     images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        The training side of a split, with masks.
     labels : sequence of (H, W) integer arrays
         0 is background.
     modalities : (n,) sequence of str
@@ -153,10 +137,9 @@ def predict_failures(
     Returns
     -------
     DataFrame
-        One row a modality. `threshold_iou`: mean IoU, 0 to 1, of the
-        masks of `guess_nuclei`; `risk`: what it lacks to 1; `fails`: whether `threshold_iou` is
-        below `FAILS_BELOW`, and so the network's mean IoU is expected to be; `training_fields`:
-        fields of view; `rank` by risk and `rarity_rank` by fields, 1 the likeliest failure.
+        One row a modality. `threshold_iou`: mean IoU, 0 to 1, of the masks of `guess_nuclei`;
+        `risk`: what it lacks to 1; `fails`: whether it is below `FAILS_BELOW`;
+        `training_fields` of view; `rank` by risk and `rarity_rank` by fields, 1 the likeliest.
     """
     ious = [_score_guess(*both) for both in zip(images, labels, strict=True)]
     table = pd.DataFrame(

@@ -1,8 +1,4 @@
-"""Count what a data set holds, and compare it with what its description says.
-
-Counting comes before measuring: a total that differs from the published one means that something
-was lost, or that this is another edition of the data.
-"""
+"""Count what a data set holds, and compare it with what its description says."""
 
 import re
 from collections.abc import Sequence
@@ -31,10 +27,8 @@ _BOWL_ID = re.compile(r"[0-9a-f]{64}")
 def check_totals(data: DataSet) -> pd.DataFrame:
     """Return one row a total: what is `described`, what is `found`, and whether it `agrees`.
 
-    Which description holds is read from the ids, never from the counts that are checked: the
-    Bowl names its images by 64 hexadecimal digits, the embedded sample by its modalities. Of the
-    Bowl's editions the one with the nearest number of images is taken. Only images with masks
-    count. Other data have no description here; their counts are reported all the same.
+    Which description holds is read from the ids, never from the counts that are checked; of the
+    Bowl's editions the one with the nearest number of images is taken. Only labelled ones count.
     """
     data = data.labelled
     found = {
@@ -71,23 +65,10 @@ def _find_description(data: DataSet) -> tuple[str, dict[str, int]]:
 
 
 def measure_nuclei(labels: Sequence[np.ndarray | None]) -> pd.DataFrame:
-    """Return one row a nucleus: `image` (position), `area_px` and `diameter_px`.
+    """Return one row a nucleus: `image` (position), `area_px`, `diameter_px` of a disc like it.
 
-    Parameters
-    ----------
-    labels : sequence of (H, W) integer arrays, or None
-        0 is background. An image without masks, or without nuclei, has no rows.
-
-    Returns
-    -------
-    DataFrame
-        `diameter_px` is that of a disc of the same area. Nuclei that the border cuts count with
-        what is left of them.
-
-    Examples
-    --------
-    >>> measure_nuclei([None, np.array([[1, 1, 0], [0, 0, 2]])])["area_px"].tolist()
-    [2, 1]
+    `labels` are (H, W) integer arrays, 0 = background, or None. Nuclei that the border cuts count
+    with what is left of them.
     """
     images, areas = [np.empty(0, int)], [np.empty(0, int)]
     for position, label_image in enumerate(labels):
@@ -99,20 +80,10 @@ def measure_nuclei(labels: Sequence[np.ndarray | None]) -> pd.DataFrame:
 
 
 def summarise_nuclei(nuclei: pd.DataFrame, n_images: int) -> pd.DataFrame:
-    """Return one row an image: how many nuclei it has and how large they are.
+    """Return one row an image: number of nuclei `n`, `low_px`, `median_px`, `high_px`.
 
-    Parameters
-    ----------
-    nuclei : DataFrame
-        From `measure_nuclei`.
-    n_images : int
-        Images without nuclei count too.
-
-    Returns
-    -------
-    DataFrame
-        `n`: nuclei. `low_px`, `median_px`, `high_px`: 10th, 50th and 90th percentile of their
-        diameters, NaN without nuclei.
+    These are the 10th, 50th and 90th percentile of their diameters, NaN without nuclei. `nuclei`
+    are from `measure_nuclei`.
     """
     diameters = nuclei.groupby("image")["diameter_px"]
     table = pd.DataFrame({"n": diameters.size()})

@@ -1,7 +1,6 @@
 """Find images that belong together: tiles cut from one field of view, and copies.
 
-Published sets of microscopy images often hold tiles that were cut from one larger field. Where
-a field was cut, the last column of one tile continues as the first column of the next, and
+Where a field was cut, the last column of one tile continues as the first column of the next, and
 the pixels along the cut show it.
 """
 
@@ -17,18 +16,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 
 MAX_JUMP = 1.5
-"""Largest squared jump across a seam, in units of the squared step between lines inside.
-
-A true seam is one more step between two neighbouring lines, so its expected value is 1. The
-profile of an edge has some tens of independent values, which scatters the ratio by about
-a quarter: the limit is two such deviations away.
-"""
-
-CHANCE = 0.05
-"""Chance that one edge finds a partner by accident among all its rivals (Bonferroni's bound)."""
-
-MIN_SIGNIFICANCE = 3.0
-"""Standard deviations that a seam must stand out even where an edge has only a few rivals."""
+"""Largest squared jump across a seam, in units of the squared step between lines inside. A true
+seam is one more such step; the ratio scatters by about a quarter: two such deviations."""
+CHANCE = 0.05  # that one edge finds a partner by accident among all its rivals (Bonferroni)
+MIN_SIGNIFICANCE = 3.0  # standard deviations, even where an edge has only a few rivals
 
 SEAM_COLUMNS = ("i", "j", "side", "correlation", "significance", "jump")
 
@@ -43,21 +34,12 @@ def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        May be memory-mapped: only the lines along the edges are read, and whole images only where
-        two may be copies of one another.
+        Only lines along edges are read, and whole images where two may be copies of one another.
 
     Returns
     -------
     (n,) array of int64
         Numbered from 0 in order of first appearance. An image without siblings has its own number.
-
-    Examples
-    --------
-    >>> field = np.random.default_rng(0).normal(0, 1, (128, 128)).cumsum(0).cumsum(1)
-    >>> field = np.uint8(255 * (field - field.min()) / np.ptp(field))
-    >>> other = np.random.default_rng(1).integers(0, 256, (128, 64), dtype=np.uint8)
-    >>> find_groups([field[:, :64], other, field[:, 64:]])
-    array([0, 1, 0])
     """
     links = pd.concat([find_seams(images)[["i", "j"]], find_copies(images)]).astype(int)
     n = len(images)
@@ -218,12 +200,8 @@ def _jumps(ends: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def match_pixels(images: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
-    """Return of every image the position among `others` of the one with its pixels, or -1.
+    """Return the (n,) positions among `others` of the images with the same values, or -1.
 
-    Neither names nor the number of bits count, values do: (n,) array of int64.
-
-    Examples
-    --------
     >>> one, other = np.eye(3, dtype=np.uint8), np.ones((3, 3), np.uint16)
     >>> match_pixels([one, 2 * one], [other, one.astype(np.uint16)])
     array([ 1, -1])
@@ -249,20 +227,10 @@ def _hash_any_way_up(image: np.ndarray) -> bytes:
 
 
 def place_tiles(seams: pd.DataFrame, start: int) -> dict[int, tuple[int, int]]:
-    """Return the place (row, column) of image `start` and of every image that seams join to it.
+    """Return the place (row, column), from 0, of image `start` and of all that seams join to it.
 
-    Parameters
-    ----------
-    seams : DataFrame
-        From `helpers.analysis.fields.find_seams`: columns i, j, side; the best come first.
-    start : int
-        Position of an image.
-
-    Returns
-    -------
-    dict
-        Rows and columns count from 0. A seam that would put an image where another one lies
-        already is passed over.
+    `seams` are from `find_seams`, the best first. A seam that would put an image where another one
+    lies already is passed over.
 
     Examples
     --------
@@ -290,8 +258,8 @@ def place_tiles(seams: pd.DataFrame, start: int) -> dict[int, tuple[int, int]]:
 def choose_field(seams: pd.DataFrame, groups: np.ndarray) -> int | None:
     """Return an image of the group that its seams prove best; None where there are no seams.
 
-    The best proven group is the one with the highest sum of significances among groups of at
-    most four images, which a reader can take in; among all if there is none of these.
+    That is the one with the highest sum of significances among groups of at most four images,
+    which a reader can take in; among all if there is none of these.
     """
     if seams.empty:
         return None

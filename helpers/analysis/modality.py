@@ -2,9 +2,7 @@
 
 The Data Science Bowl 2018 set mixes five modalities [1]_. Three questions tell them apart: is
 the ground dark or bright, is the image coloured and by which stain, and how large are the nuclei.
-Every answer is a number with a limit, so each decision can be explained and looked at. The limits
-follow from optics and stains where they can, and say so where they rest on what the set holds.
-No masks are needed.
+Every answer is a number with a limit, so each decision can be explained and looked at.
 
 References
 ----------
@@ -20,6 +18,8 @@ import pandas as pd
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from helpers.data.reading import check_image
+
 MODALITIES = (
     "small_fluorescent",
     "large_fluorescent",
@@ -30,50 +30,25 @@ MODALITIES = (
 
 
 def display_name(modality: str) -> str:
-    """Return a modality as a reader says it.
-
-    Examples
-    --------
-    >>> display_name("small_fluorescent"), display_name("pink_purple_tissue")
-    ('small fluorescent', 'pink-and-purple tissue')
-    """
+    """Return a modality as a reader says it, "pink-and-purple tissue"."""
     return modality.replace("pink_purple", "pink-and-purple").replace("_", " ")
 
 
 BRIGHT_GROUND = 1 / 3
-"""Median brightness above which the ground is bright.
-
-Nuclei cover less than half of nearly every image, so the median is ground. In transmitted light
-the ground is close to the lamp, in fluorescence close to no light; a third is far from both.
-"""
-
+"""Median brightness above which the ground is bright: in transmitted light it is close to the lamp,
+in fluorescence close to no light."""
 COLOURED = 0.02
-"""Mean difference between an image's strongest and weakest channel above which it is coloured.
-
-Five of 255 levels: more than the compression of a gray image leaves between channels.
-"""
-
+"""Mean difference between the strongest and the weakest channel above which an image is coloured:
+more than the compression of a gray image leaves between channels."""
 EOSIN = 0.0
-"""Mean red minus mean blue above which the image is pink.
-
-Haematoxylin, the stain of nuclei, is blue-violet: it absorbs red more than blue. Eosin, the
-stain of the tissue between, absorbs green and blue and lets red pass. Above zero it outweighs.
-"""
-
+"""Mean red minus mean blue above which an image is pink: haematoxylin, the stain of nuclei, absorbs
+red more than blue; eosin, that of the tissue between, absorbs green and blue."""
 LARGE_RADIUS_PX = 14.0
-"""Radius from which nuclei may be large: the geometric middle of 10 and 20 px.
-
-An objective of twice the magnification doubles the radius in pixels: 10 px is usual for the small
-modality, 20 px and more for the large one.
-"""
-
+"""Radius from which nuclei may be large: the geometric middle of 10 and 20 px, usual radii at one
+magnification and at twice that."""
 LARGE_RADIUS_SHARE = 0.05
-"""Radius, as a share of the field's side, from which nuclei are large: ten in a row fill it.
-
-The pixel size is not recorded, and fields with more pixels often come from finer cameras: there
-a nucleus of 20 px is still a small part of the picture. This limit rests on what the set holds.
-"""
-
+"""Radius, as a share of the field's side, from which nuclei are large: ten in a row fill it. Fields
+of more pixels often come from finer cameras. This limit rests on what the set holds."""
 _GROUND_PX = 81  # wider than a nucleus, narrower than uneven light
 _HALVED_FROM_PX = 500  # shorter side from which every second pixel is enough, at a quarter the time
 
@@ -112,10 +87,7 @@ def find_modalities(images: Iterable[np.ndarray]) -> pd.DataFrame:
 
 
 def classify(measures: Measures) -> str:
-    """Return the modality, one of `MODALITIES`, that an image's measures belong to.
-
-    A rule of thumb, not a diagnosis: every image gets one of the five names, even a constant one.
-    """
+    """Return the modality of an image by its measures: a rule of thumb, not a diagnosis."""
     if measures.ground <= BRIGHT_GROUND:
         large = (
             measures.nucleus_radius_px >= LARGE_RADIUS_PX
@@ -134,7 +106,8 @@ def measure_image(image: np.ndarray) -> Measures:
     ----------
     image : (H, W) or (H, W, 3) array of uint8 or uint16
         The full scale is 255 for 8 bit. For 16 bit it is the smallest power of two above the
-        brightest pixel, because cameras of 10, 12 or 14 bit store their values in 16.
+        brightest pixel, because cameras of 10, 12 or 14 bit store their values in 16. Another
+        shape or dtype raises ValueError.
 
     Returns
     -------
@@ -142,16 +115,14 @@ def measure_image(image: np.ndarray) -> Measures:
         `ground`: median brightness. `colour`: mean difference of the strongest and the weakest
         channel; 0 for a gray image. `redness`: mean red minus mean blue, -1 to 1.
         `nucleus_radius_px`: typical radius of the nuclei, weighted by area; 0 if nothing stands
-        out from the ground. `nucleus_radius_share`: the same over the field's side, the square
-        root of its area.
-
-    Raises
-    ------
-    ValueError
-        If the image has another shape or dtype.
+        out. `nucleus_radius_share`: the same over the square root of the field's area.
     """
-    _check_image(image)
+    if check_image(image).dtype.kind == "f":
+        raise ValueError(
+            f"an image must be uint8 or uint16, received {image.dtype}; pass it as it was read"
+        )
     scaled = np.asarray(image, dtype=np.float32) / full_scale(image)
+    scaled = scaled[..., 0] if scaled.shape[2:] == (1,) else scaled
     gray, colour, redness = scaled, 0.0, 0.0
     if scaled.ndim == 3:
         gray = scaled.mean(axis=2)
@@ -165,11 +136,8 @@ def measure_image(image: np.ndarray) -> Measures:
 def _measure_radius(signal: np.ndarray) -> float:
     """Return the typical radius in pixels of what is brighter than its surroundings.
 
-    The ground is taken away (opening with a square wider than a nucleus, so that haze and uneven
-    light do not count), Otsu's threshold parts nuclei from the rest, and the distance to the
-    nearest edge is averaged over their pixels. In a disc of radius r that mean is r / 3. Nuclei
-    that touch hardly spoil it: their necks are narrow, so the distances stay those of single
-    ones. Clumps without gaps are measured too large.
+    Otsu's threshold parts nuclei from the ground, once that is taken away by an opening; in a disc
+    of radius r the mean distance to the edge is r / 3. Clumps without gaps are measured too large.
     """
     step = 2 if min(signal.shape) >= _HALVED_FROM_PX else 1
     smooth = ndimage.gaussian_filter(signal, 1.0)[::step, ::step]
@@ -194,42 +162,22 @@ def full_scale(image: np.ndarray) -> float:
     return float(2 ** max(int(image.max()).bit_length(), 8) - 1)
 
 
-def _check_image(image: np.ndarray) -> None:
-    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-    if not shaped or 0 in image.shape:
-        raise ValueError(
-            f"`image` has shape {image.shape}, must be (H, W) or (H, W, 3) and not empty; "
-            "drop an alpha channel first"
-        )
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"`image` has dtype {image.dtype}, must be uint8 or uint16; "
-            "pass the image as it was read, not scaled to 0..1"
-        )
-
-
 def measure_contrast(images: Sequence[np.ndarray], labels: Sequence) -> pd.DataFrame:
     """Return one row an image: how bright nuclei and surroundings are, and how they differ.
 
     Parameters
     ----------
     images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        Colour is averaged over the channels.
     labels : sequence of (H, W) integer arrays, or None
         0 is background.
 
     Returns
     -------
     DataFrame
-        `foreground`: share of the pixels that are nucleus, 0 to 1. `nuclei`, `surroundings`: mean
-        brightness as a share of full scale, 0 to 1. `contrast`: (nuclei - surroundings) / (nuclei
-        + surroundings), -1 to 1 [1]_; negative where nuclei are darker. NaN without masks; the
-        last three also where there is no nucleus or nothing else.
-
-    References
-    ----------
-    .. [1] A. A. Michelson (1927). Studies in Optics. University of Chicago Press: the visibility
-       of fringes.
+        `foreground`: share of the pixels that are nucleus. `nuclei`, `surroundings`: mean
+        brightness as a share of full scale. `contrast`: their difference over their sum, -1 to 1
+        (Michelson 1927, Studies in Optics); negative where nuclei are darker. NaN without masks;
+        the last three also where there is no nucleus or nothing else.
     """
     rows = [_measure_one(image, mask) for image, mask in zip(images, labels, strict=True)]
     columns = ["foreground", "nuclei", "surroundings"]
@@ -249,20 +197,10 @@ def _measure_one(image: np.ndarray, labels: np.ndarray | None) -> tuple[float, f
 
 
 def guess_nuclei(image: np.ndarray) -> np.ndarray:
-    """Return where an image may hold nuclei: the rarer side of Otsu's threshold.
+    """Return where an image may hold nuclei, (H, W) bool: the rarer side of Otsu's threshold [1]_.
 
-    A guess that takes no masks and knows nothing but brightness. It is wrong where nuclei cover
-    more than half of the image, and where other things are as bright or as dark as they are.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array of uint8 or uint16
-        Colour is averaged over the channels.
-
-    Returns
-    -------
-    (H, W) array of bool
-        All False where the image is constant.
+    It is wrong where nuclei cover more than half of the image, and where other things are as
+    bright or as dark as they are. All False where the image is constant.
 
     References
     ----------

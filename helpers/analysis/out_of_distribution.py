@@ -1,9 +1,8 @@
 """How familiar an image is to a network: its distance from the images that were trained on.
 
-A network answers for every image, also for one unlike anything that it has seen. Six numbers say
-what an image looks like, without masks; two images are as far apart as their numbers are. What
-is far, the training images say themselves: how far are their own fields of view from one another?
-An unfamiliar image need not fail, and a familiar one need not succeed.
+Six numbers say what an image looks like, without masks; two images are as far apart as their
+numbers are. What is far, the training images say themselves: how far are their own fields of view
+from one another? An unfamiliar image need not fail, and a familiar one need not succeed.
 """
 
 import json
@@ -15,7 +14,6 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from helpers.analysis.fields import find_groups
 from helpers.analysis.modality import full_scale, guess_nuclei, measure_contrast, measure_image
 
 LOOKS = {
@@ -26,26 +24,17 @@ LOOKS = {
     "contrast": "the contrast of what may be nuclei",
     "size": "the size of what may be nuclei",
 }
-"""The six numbers, and what each is in words."""
-
-COLOURS = ["colour", "redness"]
-"""Those that a network sees whatever the range of an image is mapped to."""
-
+COLOURS = ["colour", "redness"]  # seen whatever the range of an image is mapped to
 COLOUR_SHARE = 0.5
-"""Share of `Familiarity.limit` from which another colour alone makes an image unfamiliar. All that
-we know of stained breast, like the Bowl's tissue, lies below it, most of 31 other organs above."""
-
-USUAL_SHARE = 0.95
-"""Share of the training fields that lie within a distance of 1 of other training fields."""
-
+"""Share of `Familiarity.limit` from which another colour alone makes an image unfamiliar: stained
+breast lies below it, most of 31 other organs above."""
+USUAL_SHARE = 0.95  # of the training fields, within a distance of 1 of other training fields
+FINEST = 0.02  # distance that counts as 1 at least: images more alike are not told apart
 LOOK_FIRST = "look at the overlay before you use it, or train with images like it"
-
-FINEST = 0.02
-"""Smallest distance that counts as 1: training images more alike than that are not told apart."""
 
 
 def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """Return what every image looks like, in six numbers.
+    """Return what every image looks like, in six numbers; other dtypes raise ValueError.
 
     Parameters
     ----------
@@ -54,20 +43,10 @@ def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row an image. `ground`, `colour` and `redness` as in
-        `helpers.analysis.modality.measure_image`; `peak`: 99.5 % percentile of the
-        brightness, 0 to 1; `contrast`: that of the guessed nuclei, -1 to 1, 0 in a constant
-        image; `size`: binary logarithm of the nuclei's radius in pixels, at least 0.
-
-    Raises
-    ------
-    ValueError
-        If an image has another shape or dtype.
-
-    Examples
-    --------
-    >>> measure_looks([np.full((9, 9), 51, np.uint8)]).round(2).to_numpy().tolist()
-    [[0.2, 0.2, 0.0, 0.0, 0.0, 0.0]]
+        `LOOKS`, one row an image: `ground`, `colour` and `redness` as in
+        `helpers.analysis.modality.measure_image`; `peak`: 99.5 % percentile of the brightness,
+        0 to 1; `contrast` of the guessed nuclei, -1 to 1, 0 in a constant image; `size`: binary
+        logarithm of the nuclei's radius in pixels, at least 0.
     """
     return pd.DataFrame([_measure_one(image) for image in images], columns=list(LOOKS), dtype=float)
 
@@ -104,32 +83,15 @@ class Familiarity:
     limit: float
 
     @classmethod
-    def fit(cls, images: Sequence[np.ndarray], groups: Sequence[int] | None = None):
+    def fit_looks(cls, looks: pd.DataFrame, groups: Sequence[int]):
         """Return the familiarity of a network that is trained on these images.
 
         Parameters
         ----------
-        images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        groups : (n,) sequence of int, optional
-            Field of view of every image; None finds them by
-            `helpers.analysis.fields.find_groups`.
-
-        Raises
-        ------
-        ValueError
-            As for `fit_looks`.
-        """
-        groups = find_groups(images) if groups is None else groups
-        return cls.fit_looks(measure_looks(images), groups)
-
-    @classmethod
-    def fit_looks(cls, looks: pd.DataFrame, groups: Sequence[int]):
-        """Return the same from what `measure_looks` has measured already.
-
-        Raises
-        ------
-        ValueError
-            If there are no images, or not one group an image.
+        looks : DataFrame
+            From `measure_looks`; none, or another number than groups, raises ValueError.
+        groups : (n,) sequence of int
+            Field of view of every image.
         """
         groups = np.asarray(groups)
         if len(groups) != len(looks):
@@ -179,13 +141,7 @@ class Familiarity:
 
     @classmethod
     def from_json(cls, content: dict):
-        """Return the familiarity that `to_json` described.
-
-        Raises
-        ------
-        ValueError
-            If it describes something else.
-        """
+        """Return the familiarity that `to_json` described; ValueError for anything else."""
         if not isinstance(content, dict) or content.get("columns") != list(LOOKS):
             raise ValueError(
                 f"not a familiarity with the numbers {', '.join(LOOKS)}; execute notebook 02 again"
@@ -200,21 +156,10 @@ def leave_out(
 ) -> pd.DataFrame:
     """Return how far images are from a training set without their field, or their modality.
 
-    A good measure calls few images unfamiliar in the first case and nearly all in the second.
-
-    Parameters
-    ----------
-    looks : DataFrame
-        From `measure_looks`.
-    modalities : (n,) sequence of str
-    groups : (n,) sequence of int
-        Field of view of every image.
-
-    Returns
-    -------
-    DataFrame
-        One row an image and case: `modality`, `trained_on` ("all but its field" or "all but its
-        modality"), `distance`. A case in which fewer than two fields are left has no rows.
+    A good measure calls few images unfamiliar in the first case and nearly all in the second. One
+    row an image and case: `modality`, `trained_on` ("all but its field" or "all but its
+    modality"), `distance`; none for a case in which fewer than two fields are left. `looks` are
+    from `measure_looks`, `groups` the fields of view.
     """
     modalities, groups = np.asarray(modalities), np.asarray(groups)
     parts = []
@@ -232,13 +177,7 @@ def leave_out(
 
 
 def read_familiarity(path: str | Path) -> Familiarity:
-    """Return the familiarity in a JSON file, as notebook 02 writes it beside a network.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, or it holds something else.
-    """
+    """Return the familiarity in a JSON file, as notebook 02 writes it beside a network."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         return Familiarity.from_json(content)

@@ -1,8 +1,7 @@
 """Split images into training, validation and test without leaks.
 
-Tiles of one field of view share nuclei, stain, focus and illumination. A network tested on the
-sibling of a training tile is tested on something that it has seen. So the tiles are found from
-their pixels, images joined by a seam form a group, and a group stays whole on one side.
+Tiles of one field of view share nuclei, stain, focus and illumination. So tiles that a seam joins
+form a group, and a group stays whole on one side.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,13 +32,11 @@ def keep_back(
     ids : (n,) sequence of str
         Names of the images.
     parts : (n,) sequence of str, optional
-        `part` of `DataSet.table`. What is named "test" is tested and what is named "validation"
-        validates; neither is ever trained on. The other images of the tested fields of view are
-        "left out".
+        `part` of `DataSet.table`: "test" is tested and "validation" validates. The other images of
+        the tested fields of view are "left out".
     tested : (n,) array of bool, optional
-        Which images belong to a test set of its own, from
-        `helpers.analysis.fields.match_pixels`. They take the place of the part "test", which is
-        then "left out".
+        Which images belong to a test set of its own, from `helpers.analysis.fields.match_pixels`.
+        They take the place of the part "test", which is then "left out".
     test_groups : collection of int
         Further groups that hold an image of the test set; "left out".
     left_out : collection of str
@@ -54,12 +51,6 @@ def keep_back(
     ------
     ValueError
         If a length differs, or an entry of `left_out` names no image or several.
-
-    Examples
-    --------
-    >>> parts = ["train", "test", "train", "train"]
-    >>> keep_back([0, 0, 1, 2], ["ada", "bob", "cyd", "dan"], parts, left_out=["c"])
-    array(['left out', 'test', 'left out', ''], dtype='<U10')
     """
     groups, ids = np.asarray(groups), np.asarray(ids, dtype=str)
     parts = np.full(len(ids), "train") if parts is None else np.asarray(parts, dtype=str)
@@ -94,18 +85,13 @@ def split_by_group(
     test_ratio : float
         Share of all images for the test side, at least 0 and below 1.
     validation_ratio : float
-        Share *of the images that remain after the test side is taken*, at least 0 and below 1: the
-        meaning of `validation_split_ratio` in the settings file.
-    seed : int
-        The same groups, strata and seed give the same split.
+        Share *of the images that remain after the test side is taken*, at least 0 and below 1.
     strata : (n,) sequence of str, optional
-        Modality of every image. A group counts as its most common modality (the first in
-        alphabetical order among equals). A modality of two groups or more is on the training and
-        the test side, a modality of three or more also on the validation side, where the ratios
-        are above 0. A modality of a single group stays in training, unless a side would stay empty.
+        Modality of every image. A group counts as its most common modality. A modality of two
+        groups or more is on the training and the test side, one of three or more also on the
+        validation side; one of a single group stays in training, unless a side would stay empty.
     test_modalities : collection of str
-        Modalities of which every group is tested and none trained on, beside what `test_ratio`
-        takes. The other modalities are split as they are without it.
+        Modalities of which every group is tested, beside what `test_ratio` takes.
     settled : (n,) sequence of str, optional
         From `keep_back`: sides that are not to be drawn, "" where one is. A side that is settled
         for some images is not drawn from the others.
@@ -113,16 +99,14 @@ def split_by_group(
     Returns
     -------
     (n,) array of str
-        Images are counted, not groups. The shares are met as closely as whole groups allow;
-        a ratio above 0 gives at least one group, and with strata one of every modality that can
-        spare it, even if that is more than the ratio asks for.
+        The shares are met as closely as whole groups allow; a ratio above 0 gives at least one
+        group, and with strata one of every modality that can spare it.
 
     Raises
     ------
     ValueError
-        If a ratio is outside its range, the lengths differ, there are too few groups, one of
-        `test_modalities` is none of `strata`, or all are, or `settled` tests a part of a group and
-        leaves another part to be drawn.
+        If a ratio is outside its range, lengths differ, groups are too few, `test_modalities` names
+        none or all, or `settled` tests a part of a group and leaves another part to be drawn.
     """
     groups = np.asarray(groups)
     sides = np.full(len(groups), "", "<U10") if settled is None else np.array(settled, "<U10")
@@ -149,18 +133,7 @@ def split_by_group(
 
 
 def leaking_share(split: np.ndarray, groups: np.ndarray) -> float:
-    """Return the share of the test images that have a sibling in training; 0 without test images.
-
-    Parameters
-    ----------
-    split : (n,) array of "train", "validation" or "test"
-    groups : (n,) array of int
-
-    Examples
-    --------
-    >>> leaking_share(["train", "test", "test", "test"], [7, 7, 8, 8])
-    0.3333333333333333
-    """
+    """Return the share of the test images that have a sibling in training; 0 without any."""
     split, groups = np.asarray(split), np.asarray(groups)
     in_test = split == "test"
     if not in_test.any():

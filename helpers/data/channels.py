@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2hed
 
 NUCLEAR = re.compile(r"dapi|hoechst|h33342|draq|syto|nucle|propidium|to-?pro|h2b", re.IGNORECASE)
-"""Names of stains, or of channels, that show nuclei."""
-GIVE = ": give "
-"""Stands between what a file holds and the parameter that says which of it is meant."""
+GIVE = ": give "  # between what a file holds and the parameter that says which of it is meant
 CHANNELS = {
     "red": (0,),
     "green": (1,),
@@ -32,12 +30,7 @@ def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
     channel : int, str or None
         1 to 3, a colour of `CHANNELS`, or "haematoxylin": the optical density of that stain
         (Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299) as float32, 1 where it
-        absorbs all but one part in 255.
-
-    Raises
-    ------
-    ValueError
-        If there is no such channel.
+        absorbs all but one part in 255. Another one raises ValueError.
 
     Examples
     --------
@@ -63,8 +56,7 @@ def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
 def _unmix_haematoxylin(image: NDArray) -> NDArray[np.float32]:
     full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
     stain = rgb2hed(np.clip(image / np.float32(full), 0, 1))[..., 0]
-    # rgb2hed gives densities as shares of 6, those of a millionth of the light.
-    return np.clip(stain * (6 / np.log10(255)), 0, 1).astype(np.float32)
+    return np.clip(stain * (6 / np.log10(255)), 0, 1).astype(np.float32)  # rgb2hed: shares of 6
 
 
 def choose_channel(channel, names: list[str]) -> tuple[list[int], str]:

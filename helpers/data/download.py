@@ -11,8 +11,6 @@ import pooch
 from helpers.data.source import refuse_unsafe
 from helpers.run_folder import ROOT, shorten
 
-N_RETRIES = 4
-TIMEOUT_S = 60
 _BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
 _CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
 
@@ -25,7 +23,6 @@ class ImageSet(NamedTuple):
     sha256: str | None  # None: nobody has published one; members are checked by their own sums
     licence: str
     citation: str
-    layout: str
     size_mb: int | None = None
 
     @property
@@ -41,7 +38,6 @@ SETS = {
         "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
         "CC0",
         _CAICEDO,
-        "<id>/images/<id>.png, <id>/masks/*.png",
         83,
     ),
     "bbbc038_test": ImageSet(
@@ -50,7 +46,6 @@ SETS = {
         None,
         "CC0",
         _CAICEDO,
-        "<id>/images/<id>.png",
     ),
     "stardist": ImageSet(
         "the fluorescence images of BBBC038 that StarDist was trained and tested on",
@@ -58,21 +53,12 @@ SETS = {
         None,
         "CC0",
         "Schmidt et al., MICCAI 2018, https://doi.org/10.1007/978-3-030-00934-2_30",
-        "train/images, train/masks, test/images, test/masks: one label image a picture",
     ),
 }
-"""The sets that can be downloaded, by name."""
 
 
 def fetch(name: str = "bbbc038", folder: str | Path = ROOT / "data") -> Path:
     """Return the path of a set's archive, downloaded unless it is there and whole.
-
-    Parameters
-    ----------
-    name : str
-        A key of `SETS`.
-    folder : str or Path
-        Where it is kept; relative paths start at the repository's root.
 
     Raises
     ------
@@ -90,9 +76,9 @@ def fetch(name: str = "bbbc038", folder: str | Path = ROOT / "data") -> Path:
         base_url="",
         registry={chosen.file: chosen.sha256},
         urls={chosen.file: chosen.address},
-        retry_if_failed=N_RETRIES,
+        retry_if_failed=4,
     )
-    by_http = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S)
+    by_http = pooch.HTTPDownloader(progressbar=True, timeout=60)
     try:
         path = Path(fetcher.fetch(chosen.file, downloader=by_http))
     except ValueError as reason:
@@ -127,15 +113,15 @@ def _check_archive(path: Path) -> None:
             for name in archive.namelist():
                 refuse_unsafe(name, path)
             damaged = archive.testzip()
-        reason = f"{damaged!r} in it does not match its checksum" if damaged else ""
-    except zipfile.BadZipFile as error:
-        reason = str(error)
-    except ValueError:
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged!r} in it does not match its checksum")
+    except (zipfile.BadZipFile, ValueError) as reason:
         path.unlink()
-        raise
-    if reason:
-        path.unlink()
-        raise ValueError(f"{path.name} is damaged ({reason}) and was deleted; download it again")
+        if isinstance(reason, ValueError):
+            raise
+        raise ValueError(
+            f"{path.name} is damaged ({reason}) and was deleted; download it again"
+        ) from None
 
 
 def main(arguments: list[str] | None = None) -> int:

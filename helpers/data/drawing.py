@@ -39,9 +39,9 @@ def draw_image(modality, rng, *, shape_px=(128, 128)):
     modality : str
         One of the keys of `NUCLEI`.
     rng : numpy.random.Generator
-        The source of all that is random; `PCG64` where the pixels must be reproducible.
+        `PCG64` where the pixels must be reproducible.
     shape_px : tuple of int
-        Height and width in pixels, each at least 32.
+        Height and width, each at least 32.
 
     Returns
     -------
@@ -49,12 +49,6 @@ def draw_image(modality, rng, *, shape_px=(128, 128)):
         Gray for fluorescence and grayscale tissue, RGB for stained tissue.
     labels : (H, W) array of int32
         0 is background; nuclei are 1 to n without gaps, and each is one connected region.
-
-    Examples
-    --------
-    >>> image, labels = draw_image("purple_tissue", np.random.Generator(np.random.PCG64(0)))
-    >>> image.shape, image.dtype, labels.dtype
-    ((128, 128, 3), dtype('uint8'), dtype('int32'))
     """
     if modality not in NUCLEI:
         allowed = ", ".join(NUCLEI)

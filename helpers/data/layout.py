@@ -57,8 +57,6 @@ class Entry(NamedTuple):
 def to_known_names(names: Iterable[str]) -> dict[str, str]:
     r"""Return the name that `LAYOUTS` has for each name of a file or folder.
 
-    Examples
-    --------
     >>> list(to_known_names(["Images\\a.png", "masks/masks/a.png", "images/val/b.png"]).values())
     ['images/a.png', 'masks/a.png', 'val/images/b.png']
     >>> list(to_known_names(["a_img.png", "a_masks.png"]).values())
@@ -129,19 +127,10 @@ def _find_image(stem: str, index: dict[str, set[str]]) -> str | None:
 
 
 def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
-    """Return the images of a source, and the files that have no place in the layout.
+    """Return the images of a source by `ORDER` and id, and the files that have no place.
 
-    Returns
-    -------
-    list of Entry
-        In the order of `ORDER`, then by id. Ids can occur twice, files can be none or several.
-    list of str
-        Names of other files, for example a table beside the images.
-
-    Raises
-    ------
-    ValueError
-        No images in an allowed layout, or more than one data set below the location.
+    Ids can occur twice, files can be none or several. ValueError where there are no images in an
+    allowed layout, or more than one data set.
     """
     flat = _find_flat(source.members)
     files, others = _group_files(source.members, flat)

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-MAX_OVERLAP = 0.05
-"""A larger share of an image's foreground claimed by two masks says that the masks are wrong."""
+MAX_OVERLAP = 0.05  # share of the foreground claimed twice, above which masks are wrong
 GRAVE = {
     "no image file": "a folder <id> without a file in <id>/images, or a label image alone",
     "several image files": "more than one file in <id>/images, or two of one id",
@@ -57,15 +56,10 @@ class DataFaultError(ValueError):
 
 
 def tabulate_faults(faults: Iterable[Fault], action: str) -> pd.DataFrame:
-    """Return one row a fault: fault, id, count, detail and action, grave faults first.
+    """Return one row a fault: `COLUMNS`, grave faults first.
 
-    Parameters
-    ----------
-    faults : iterable of Fault
-        In any order.
-    action : {"refused", "skipped"}
-        What becomes of an image with a grave fault. Others are "kept"; a file outside the layout
-        is "not read".
+    `action` is what becomes of an image with a grave fault, "refused" or "skipped". Others are
+    "kept"; a file outside the layout is "not read".
     """
     order = [*GRAVE, *NOTED]
     actions = dict.fromkeys(GRAVE, action) | {"file not in the layout": "not read"}
@@ -97,7 +91,7 @@ def refuse_faults(faults: pd.DataFrame, location: str, n_images: int) -> None:
     n_grave = grave["id"].nunique()
     ways = list(dict.fromkeys(REMEDIES[f] for f in grave["fault"].unique() if f in REMEDIES))
     if n_grave < n_images:
-        ways.append(f"`--faults skip` leaves these images out")
+        ways.append("`--faults skip` leaves these images out")
     ways = "; ".join(["mend the files (faults.csv lists every one)", *ways])
     table = summarise_faults(faults).to_string(index=False)
     raise DataFaultError(

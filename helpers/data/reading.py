@@ -20,8 +20,7 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _COLOUR_AT, _PALETTE = 25, 3  # of the PNG header, https://www.w3.org/TR/png-3/#11IHDR
 MIN_SIDE_PX = 16
-SMOOTH = 16
-"""Largest step from one entry of a lookup table to the next, of 255; a palette has larger ones."""
+SMOOTH = 16  # largest step between entries of a lookup table, of 255; palettes have larger ones
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,11 @@ def read_any_image(
     file : str, Path or bytes
         PNG, TIFF or JPEG, or its content; what it holds counts, not its name.
     channel : int or str, optional
-        Which channel: a number from 1, the name that the file gives it, a colour of `CHANNELS`,
-        "haematoxylin", or "rgb" for all of three. None takes an RGB image whole, and of several
-        channels the one whose name is that of a nuclear stain. A gray image has one channel only
-        and takes any colour.
+        A number from 1, the name that the file gives it, a colour of `CHANNELS`, "haematoxylin",
+        or "rgb" for all of three. None takes an RGB image whole, and of several channels the one
+        with the name of a nuclear stain.
     plane : int or str, optional
-        Which plane of a stack: a number from 1, or "max" for the maximum over all.
-    min_side_px : int
-        The least height and width.
+        Of a stack: a number from 1, or "max" for the maximum over all.
 
     Returns
     -------
@@ -171,14 +167,20 @@ def _decode_jpeg(raw: bytes) -> Stored:
         return Stored(np.asarray(file if file.mode == "L" else file.convert("RGB")))
 
 
-def _resolve(stored: Stored) -> tuple[NDArray, NDArray | None, list[str]]:
-    """Return gray values or colours, alpha or None, and what was done about them."""
-    pixels, alpha, notes = stored.pixels, None, list(stored.notes)
+def _split_alpha(stored: Stored) -> tuple[NDArray, NDArray | None]:
+    """Return (H, W) or (H, W, 3), and alpha or None."""
+    pixels, alpha = stored.pixels, None
     if stored.has_alpha:
         pixels, alpha = pixels[..., :-1], pixels[..., -1]
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3) or not pixels.size:
         raise ValueError(f"shape {pixels.shape} is not one gray or colour image")
+    return pixels, alpha
+
+
+def _resolve(stored: Stored) -> tuple[NDArray, NDArray | None, list[str]]:
+    """Return gray values or colours, alpha or None, and what was done about them."""
+    (pixels, alpha), notes = _split_alpha(stored), list(stored.notes)
     if stored.palette is not None:
         steps = np.abs(np.diff(stored.palette.astype(int), axis=0))
         if steps.max(initial=0) <= SMOOTH:
@@ -233,13 +235,7 @@ def _merge_equal(pixels: NDArray) -> NDArray:
 
 
 def read_mask(raw: bytes) -> Patch:
-    """Return the foreground of a mask file, cut to a box that holds it.
-
-    Parameters
-    ----------
-    raw : bytes
-        The whole file. Any colour that is not 0 is foreground; alpha is not looked at.
-    """
+    """Return the foreground of a mask file, any colour but 0, cut to a box that holds it."""
     values = _read_numbers(raw)
     values = values if values.ndim == 2 else values.max(axis=2)
     rows = np.flatnonzero(values.any(axis=1))
@@ -254,19 +250,9 @@ def read_mask(raw: bytes) -> Patch:
 def read_label_image(raw: bytes, *, allow_colours: bool = False) -> np.ndarray:
     """Return the numbers of a label image as they are stored, (H, W) of an integer type.
 
-    Parameters
-    ----------
-    raw : bytes
-        The whole file, 0 = background. Alpha is dropped, three equal channels are one, of channels
-        of which two are empty the third counts, and of a palette the numbers, not the colours.
-    allow_colours : bool
-        Give every other colour a number instead of refusing it.
-
-    Raises
-    ------
-    ValueError
-        The numbers are no integers, are below 0, or differ between channels: a nucleus shown by a
-        colour has no number.
+    Alpha is dropped, three equal channels are one, of channels of which two are empty the third
+    counts, and of a palette the numbers, not the colours. `allow_colours` gives every other colour
+    a number. Numbers that are no integers, or below 0, raise ValueError.
     """
     numbers = _merge_equal(_read_numbers(raw))
     if numbers.ndim == 3:
@@ -290,21 +276,14 @@ def read_label_image(raw: bytes, *, allow_colours: bool = False) -> np.ndarray:
 def _read_numbers(raw: bytes) -> NDArray:
     """Return what a mask file holds without alpha, (H, W) or (H, W, 3)."""
     stored = decode(raw)
-    numbers = stored.pixels[..., :-1] if stored.has_alpha else stored.pixels
-    numbers = numbers[..., 0] if numbers.ndim == 3 and numbers.shape[2] == 1 else numbers
-    if numbers.ndim not in (2, 3) or (numbers.ndim == 3 and numbers.shape[2] != 3):
-        raise ValueError(f"shape {numbers.shape} is not one image")
+    numbers, _ = _split_alpha(stored)
     if stored.black is not None and numbers.dtype == bool:
         numbers = ~numbers
     return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
 
 
 def refuse_unscaled(image: NDArray, settings: Settings) -> None:
-    """Raise ValueError for a float image whose range the network cannot know.
-
-    With the normalisation "scale" floats must lie in 0..1; "percentile" and "standardise" find
-    the range in the image.
-    """
+    """Raise ValueError for floats outside 0..1 where the network's normalisation is "scale"."""
     if image.dtype.kind != "f" or settings.preprocessing.normalisation != "scale":
         return
     low, high = float(image.min()), float(image.max())
@@ -318,11 +297,8 @@ def refuse_unscaled(image: NDArray, settings: Settings) -> None:
 def check_image(image: NDArray[np.number]) -> NDArray[np.number]:
     """Return `image` as an array if it is one that the series can use; raise ValueError if not."""
     image = np.asarray(image)
-    if (
-        image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] not in (1, 3))
-        or not image.size
-    ):
+    is_one = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+    if not is_one or not image.size:
         raise ValueError(
             f"an image must have shape (H, W), (H, W, 1) or (H, W, 3), received {image.shape}; "
             "drop an alpha channel first, and give one image, not a stack"
@@ -330,8 +306,8 @@ def check_image(image: NDArray[np.number]) -> NDArray[np.number]:
     if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
         raise ValueError(f"an image must be uint8, uint16 or float, received {image.dtype}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
-        n_bad = int((~np.isfinite(image)).sum())
         raise ValueError(
-            f"the image holds {n_bad} values that are NaN or infinite; replace them first"
+            f"the image holds {np.count_nonzero(~np.isfinite(image))} values that are NaN or "
+            "infinite; replace them first"
         )
     return image

@@ -17,8 +17,7 @@ from skimage.io import imsave
 from helpers.data.drawing import draw_image
 
 NOTICE = "SYNTHETIC.txt"
-ENLARGED = 5
-"""How many times one example is enlarged: its nuclei are then larger than a network knows."""
+ENLARGED = 5  # times: the nuclei of that example are larger than a network knows
 
 
 class Field(NamedTuple):
@@ -59,12 +58,8 @@ FIELDS = (
 def sample_truth():
     """Return what the sample holds, for checking what is found from its pixels.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row an image, in the order of the ids: `id`, `modality`, `field` (images cut from one
-        field of view share its number), `row` and `column` of the image in that field,
-        `height`, `width` (pixels) and `channels` (as stored).
+    One row an image: `id`, `modality`, `field` (images cut from one field of view share its
+    number), `row` and `column` in that field, `height`, `width` (pixels), `channels` (as stored).
     """
     rows = []
     for number, field in enumerate(FIELDS):
@@ -88,10 +83,8 @@ def sample_truth():
 def write_sample(folder: str | Path, seed: int = 0) -> Path:
     """Write the sample in the layout of BBBC038 and return its folder.
 
-    Each image is `<id>/images/<id>.png`, each nucleus `<id>/masks/<id>_<nn>.png` (0 and 255,
-    no overlaps, none empty). `SYNTHETIC.txt` beside them says what they are. The folder
-    appears complete or not at all; a sample that is already there is replaced. The same seed
-    writes the same pixels.
+    The folder appears complete or not at all; a sample that is already there is replaced. The
+    same seed writes the same pixels.
 
     Raises
     ------

@@ -17,10 +17,8 @@ _MAX_DEPTH = 6  # enclosing folder, part twice, id, images, file
 class Source:
     """The files of a location, closed at the end of a `with`.
 
-    `members` maps names relative to the location, with "/" between folders and at the end of a
-    folder's name, to a stamp that changes with the content: CRC32 and size in an archive; size and
-    time of the last change in a folder. The names are those of `LAYOUTS`; other names of the same
-    meaning ("Mask", "groundtruth", or a backslash between folders) are replaced.
+    `members` maps names as `LAYOUTS` has them (a folder's ends in "/") to a stamp that changes
+    with the content: CRC32 and size in an archive; size and time of the last change in a folder.
     """
 
     def __init__(self, path: Path):
@@ -95,11 +93,7 @@ def refuse_unsafe(name: str, archive: Path) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file belongs to an operating system rather than to the data.
-
-    >>> [is_hidden(name) for name in ("__MACOSX/a.png", "x/.DS_Store", "x/images/a.png")]
-    [True, True, False]
-    """
+    """Return whether a file belongs to an operating system rather than to the data."""
     return _HIDDEN.search(name) is not None
 
 

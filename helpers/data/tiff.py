@@ -11,8 +11,7 @@ from helpers.data.tiff_notes import find_pixel_size, name_channels
 
 tifffile.logger().setLevel("CRITICAL")  # what is wrong is said by an error, once
 PHOTOMETRIC, COMPRESSION = tifffile.PHOTOMETRIC, tifffile.COMPRESSION
-SMALLER = 0.3
-"""Share of the largest page's area up to which another page is a reduced copy or a thumbnail."""
+SMALLER = 0.3  # of the largest page's area: up to it another page is a reduced copy
 
 
 class Stored(NamedTuple):
@@ -29,21 +28,10 @@ class Stored(NamedTuple):
 
 
 def read_tiff(file, channel: int | str | None = None, plane: int | str | None = None) -> Stored:
-    """Return one image of a TIFF file.
+    """Return one image of a TIFF file; an ambiguous choice or missing parts raise ValueError.
 
-    Parameters
-    ----------
-    file : path or binary file
-    channel : int or str, optional
-        From 1, or a channel's name or colour in the file, or "rgb" for three channels that are
-        red, green and blue. An image whose file calls it RGB is returned whole.
-    plane : int or str, optional
-        From 1, in the file's order, or "max" for the maximum over all planes.
-
-    Raises
-    ------
-    ValueError
-        If it is ambiguous which image is meant, or a part of the file is missing.
+    `channel` and `plane` as for `helpers.data.reading.read_any_image`; an image whose file calls
+    it RGB is returned whole.
     """
     with tifffile.TiffFile(file) as tiff:
         series, plane, note = _choose_series(tiff, plane)

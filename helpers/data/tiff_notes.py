@@ -5,8 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "inch": 25_400.0, "µm": 1.0, "nm": 1e-3}
-SANE_UM = (0.005, 20.0)
-"""Sides of a pixel that a microscope makes; those of a screen of 72 or 96 dpi lie above."""
+SANE_UM = (0.005, 20.0)  # sides of a pixel that a microscope makes; 96 dpi lies above
 _COLOURS = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (0, 1, 1): "cyan"}
 _COLOURS |= {(1, 0, 1): "magenta", (1, 1, 0): "yellow", (1, 1, 1): "gray"}
 

@@ -1,7 +1,6 @@
 """The label image of one picture, from a file a nucleus or one for all, and whether it makes sense.
 
-What is wrong in form (size, type, overlap) shows in one file. What is wrong in sense does not: a
-mask of all nuclei is a valid label image of one giant nucleus. Connected pieces tell them apart.
+A mask of all nuclei is a valid label image of one giant nucleus: connected pieces tell them apart.
 """
 
 from typing import NamedTuple
@@ -16,14 +15,10 @@ from helpers.data.reading import JPEG_SIGNATURE, Patch, read_label_image, read_m
 from helpers.data.source import Source
 
 MASKS = ("numbered", "components", "inverted")
-"""How truth is read: a number (or a file) a nucleus; a nucleus for every connected piece of one
-number; the same of what is not marked."""
-TINY_PX = 5
-"""Smaller pieces are not counted: a nucleus can lose a pixel or two to its neighbour."""
-MAX_PIECES = 1.5
-"""Pieces a number, over the whole set, above which numbers are not those of nuclei."""
-GROUND_SHARE = 0.5
-"""Share of the image above which a nucleus that touches all four borders is the ground."""
+"""A number (or a file) a nucleus; every connected piece of a number; or of what is not marked."""
+TINY_PX = 5  # smaller pieces do not count: a nucleus can lose a pixel or two to its neighbour
+MAX_PIECES = 1.5  # pieces a number, over the set, above which numbers are not those of nuclei
+GROUND_SHARE = 0.5  # of the image: a larger nucleus that touches all borders is the ground
 
 
 class Truth(NamedTuple):
@@ -42,37 +37,20 @@ def read_truth(
 
     Nuclei are numbered from 1 in the order of the mask files' names, or of the numbers in a label
     image. A pixel that several masks claim belongs to the last of them; a mask that is empty, or
-    hidden by later ones, takes no number.
-
-    Parameters
-    ----------
-    source : Source
-        Where the files are.
-    entry : Entry
-        The image whose truth is read.
-    shape : tuple of int
-        Height and width of the image, pixels.
-    masks : {"numbered", "components", "inverted"}
-        See `MASKS`.
+    hidden by later ones, takes no number. `masks` is one of `MASKS`.
     """
     truth = (_read_one if entry.label_images else _read_files)(source, entry, shape, masks)
     if masks == "numbered":
-        truth = _judge_ground(entry, truth)
-    else:
-        labels = separate(truth.labels, invert=masks == "inverted")
-        truth = Truth(_shrink(labels), truth.faults)
-    return truth
+        return _judge_ground(entry, truth)
+    labels = separate(truth.labels, invert=masks == "inverted")
+    return Truth(labels.astype(np.min_scalar_type(int(labels.max(initial=0)))), truth.faults)
 
 
 def separate(numbers: NDArray[np.integer], *, invert: bool = False) -> NDArray[np.integer]:
     """Return a label image with a number for every connected piece of one number.
 
-    Parameters
-    ----------
-    numbers : (H, W) integer array
-        0 = background. Where values fade at the edges, those above half of the highest count.
-    invert : bool
-        The number of most pixels is the background instead, and 0 is one like others.
+    Of values that fade at the edges, those above half of the highest count. With `invert` the
+    number of most pixels is the background instead, and 0 is one like others.
 
     Examples
     --------
@@ -92,11 +70,8 @@ def separate(numbers: NDArray[np.integer], *, invert: bool = False) -> NDArray[n
 def judge_pieces(counts: dict[str, tuple[int, int]]) -> list[Fault]:
     """Return the faults of images whose numbers are in several pieces.
 
-    Parameters
-    ----------
-    counts : dict
-        Numbers and pieces of every image that has any, by id. One nucleus in two pieces is
-        nothing unusual, so the set decides; an image alone only where it is beyond doubt.
+    `counts` holds numbers and pieces of every image that has any, by id. One nucleus in two pieces
+    is nothing unusual, so the set decides; an image alone only where it is beyond doubt.
     """
     n_numbers, n_pieces = (sum(counted) for counted in zip(*counts.values(), strict=True))
     is_wrong = n_pieces >= MAX_PIECES * n_numbers
@@ -160,7 +135,7 @@ def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str
             found.setdefault("mask of several values", []).append(name)
         n_masks += 1
         n_pieces += int(np.count_nonzero(_measure_pieces(patch.values != 0) >= TINY_PX))
-        overlap_px += add_mask(labels, patch, n_masks)
+        overlap_px += _add_mask(labels, patch, n_masks)
     present = np.bincount(labels.ravel(), minlength=n_masks + 1)[1:] > 0
     if not present.all():
         found["hidden mask"] = [""] * int(np.count_nonzero(~present))
@@ -174,17 +149,8 @@ def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str
     return Truth(labels.astype(np.min_scalar_type(n_masks)), faults, n_masks, n_pieces)
 
 
-def add_mask(labels: np.ndarray, patch: Patch, number: int) -> int:
-    """Write a number where a mask is foreground and return the pixels that had one already.
-
-    Examples
-    --------
-    >>> labels = np.array([[1, 0, 0]])
-    >>> add_mask(labels, Patch((1, 3), 0, 0, np.array([[255, 255, 0]])), 2)
-    1
-    >>> labels
-    array([[2, 2, 0]])
-    """
+def _add_mask(labels: np.ndarray, patch: Patch, number: int) -> int:
+    """Write a number where a mask is foreground and return the pixels that had one already."""
     height, width = patch.values.shape
     below = labels[patch.top : patch.top + height, patch.left : patch.left + width]
     foreground = patch.values != 0
@@ -220,8 +186,6 @@ def _fades(numbers: NDArray[np.integer], areas: NDArray[np.integer] | None = Non
     return bool(n_tiny >= 10 and n_tiny > len(areas) / 2 and len(np.unique(numbers)) > 4)
 
 
-def _shrink(labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
 
 
 def _join(details: list[str]) -> str:

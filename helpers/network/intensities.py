@@ -14,10 +14,8 @@ from helpers.settings import Settings
 PERCENTILES = (1.0, 99.8)
 """The range that "percentile" maps to 0..1, as in the examples of StarDist (Schmidt et al. 2018,
 doi:10.1007/978-3-030-00934-2_30)."""
-POLARITY_PERCENTILES = (1.0, 50.0, 99.0)
-"""Which of the two halves of this range, below or above the median, is the wider one."""
-RED_SHARE = 1 / 3
-"""Red alone is asked where its range is at least this share of the widest channel's."""
+POLARITY_PERCENTILES = (1.0, 50.0, 99.0)  # whose wider half, below or above 50, is the ground's
+RED_SHARE = 1 / 3  # of the widest channel's range, from which on red alone is asked
 
 
 class IntensityRange(NamedTuple):
@@ -54,14 +52,10 @@ def intensity_range(
 def has_bright_ground(image: NDArray[np.number]) -> bool:
     """Return whether most of `image` lies in the brighter half of its intensities.
 
-    Nuclei cover less than half of nearly every image, so the median is ground. The ends of the
-    range are the 1st and the 99th percentile: a few glaring pixels do not count. An image of one
-    constant value has no bright ground.
-
-    In a coloured image red is asked, unless there is hardly any: haematoxylin, which stains nuclei,
-    absorbs red light, and eosin, which stains what lies around them, does not (optical densities
-    .65 and .07 of 1; Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299). So a
-    muscle of strong red counts as bright ground. Without red, all channels are averaged.
+    Nuclei cover less than half of nearly every image, so the median is ground. In a coloured image
+    red is asked, unless there is hardly any: haematoxylin, which stains nuclei, absorbs red light,
+    and eosin, which stains what lies around them, does not (optical densities .65 and .07 of 1;
+    Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299).
 
     Parameters
     ----------
@@ -118,11 +112,7 @@ def _standard_range(image, reverse):
     return image.mean(dtype=np.float64), -deviation if reverse else deviation
 
 
-_RANGES = {
-    "scale": _full_range,
-    "percentile": _percentile_range,
-    "standardise": _standard_range,
-}
+_RANGES = {"scale": _full_range, "percentile": _percentile_range, "standardise": _standard_range}
 
 
 def to_channels(image: NDArray, channels: int) -> NDArray:

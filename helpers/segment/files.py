@@ -16,9 +16,7 @@ from helpers.segment.outputs import LABELS, OUTPUTS, OVERLAY
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 LONGEST_NAME = 255  # bytes, of nearly every file system
-BYTES_A_PIXEL = 165
-"""By how much the memory that segmenting takes grows with the image, measured with the reference
-network from 2 to 4 megapixels."""
+BYTES_A_PIXEL = 165  # of memory, measured with the reference network from 2 to 4 megapixels
 
 
 def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
@@ -35,16 +33,12 @@ def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
     Returns
     -------
     list of Path
-        Files that end in one of `SUFFIXES`, whatever the case. Hidden files are left out, and so
-        is what this program writes (names that end in one of `OUTPUTS`): the results may lie
-        beside the images.
+        Files that end in one of `SUFFIXES`, without hidden ones and what this program writes.
 
     Raises
     ------
-    FileNotFoundError, NotADirectoryError
-        If there is no such folder.
-    ValueError
-        If no image is in it, or two images would become the same files.
+    FileNotFoundError, NotADirectoryError, ValueError
+        If there is no such folder, no image in it, or two would become the same files.
     """
     folder = Path(folder).expanduser()
     if not folder.exists():
@@ -64,13 +58,7 @@ def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
 
 
 def is_image(name: str) -> bool:
-    """Tell whether a file of that name is an image to segment.
-
-    Examples
-    --------
-    >>> [is_image(name) for name in ("a.TIF", "a_labels.tif", ".a.png", "a.czi")]
-    [True, False, False, False]
-    """
+    """Tell whether a file of that name is an image to segment."""
     lower = name.lower()
     return not lower.startswith(".") and lower.endswith(SUFFIXES) and not lower.endswith(OUTPUTS)
 

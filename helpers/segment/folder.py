@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from helpers.data.reading import read_any_image, refuse_unscaled
 from helpers.segment.files import list_images, list_left_out, refuse_too_large, say_long
 from helpers.segment.measure import COLUMNS, add_micrometres, check_positive, median_diameter
-from helpers.segment.outputs import OutputFolder
+from helpers.segment.outputs import SUMMARY, OutputFolder
 from helpers.segment.scale import check_sizes
 
 SUMMARY_COLUMNS = {
@@ -48,14 +48,11 @@ def segment_folder(
 ) -> pd.DataFrame:
     """Return one row an image, after writing what the network finds in a folder of images.
 
-    For every image `<stem>_labels.tif` (0 = background, 1 to N, the image's height and width,
-    uint16, or uint32 above 65,535 nuclei), `<stem>_mask.png` (0 and 255) and
+    For every image `<stem>_labels.tif` (0 = background, 1 to N), `<stem>_mask.png` (0 and 255) and
     `<stem>_overlay.png`; for all of them `nuclei.csv`, one row a nucleus, and `summary.csv`, one
-    row an image. An image that cannot be read or segmented is a row with its reason, and the
-    rest goes on. After an interruption the same call does the images that are not done yet.
-
-    The tables have all images whose results lie in `out` and that still exist, whichever call
-    made them, so a folder may be done in several calls.
+    row an image. A failure is a row with its reason. After an interruption the same call does the
+    images that are not done yet. The tables have all images whose results lie in `out` and that
+    still exist, so a folder may be done in several calls.
 
     Parameters
     ----------
@@ -64,36 +61,29 @@ def segment_folder(
     network : helpers.segment.trained.TrainedNetwork
         From `helpers.load_network`.
     channel, plane : int or str, optional
-        Which channel and which plane of a file show the nuclei, as
-        `helpers.data.reading.read_any_image` takes them; None finds the channel of a colour image.
+        As for `helpers.data.reading.read_any_image`; None finds the channel of a colour image.
     pattern : str
-        Which files; see `list_images`.
+        See `list_images`.
     diameter_px : float, optional
         Median diameter of the nuclei, in pixels; None finds it image by image.
     pixel_size_um : float, optional
-        Side of a pixel in micrometres; None takes what a file says. Where it is known, the tables
-        have lengths and areas in both units.
+        Side of a pixel in micrometres; None takes what a file says.
     overwrite : bool
-        Whether files may be replaced that were made by other programs, by another network, with
-        other parameters or of images that have changed since.
+        Whether files may be replaced that were made otherwise or of images that have changed.
 
     Returns
     -------
     DataFrame
-        The columns of `summary.csv`: `status` is "done" or "failed", `median_diameter_px` that of
-        discs of the nuclei's areas, `channel` what was looked at, `scale` the factor by which the
-        network saw the image resized, `distance` how unlike the training images it is (up to 1 is
-        usual), `warning` what to look at, or why it failed. `attrs["notes"]` holds sentences on
-        files that were left out and on rows of earlier calls.
+        `SUMMARY_COLUMNS`: `channel` is what was looked at, `scale` the factor by which the network
+        saw the image resized, `distance` how unlike the training images it is (up to 1 is usual),
+        `warning` what to look at, or why it failed. `attrs["notes"]`: sentences on files that were
+        left out and on rows of earlier calls.
 
     Raises
     ------
-    FileNotFoundError, NotADirectoryError, ValueError
-        If there are no images, two of one stem, or a parameter is not allowed.
-    FileExistsError
-        If something would be overwritten without being asked. Nothing is written then.
-    BlockingIOError
-        If another process writes into `out`.
+    OSError, ValueError
+        If there are no images, a parameter is not allowed, something would be overwritten without
+        being asked, or another process writes into `out`. Nothing is written then.
     """
     check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
@@ -197,3 +187,17 @@ def _join_nuclei(output: OutputFolder, done: list[dict[str, Any]]) -> pd.DataFra
     nuclei = pd.concat(tables, ignore_index=True) if tables else empty
     known = any(size is not None for size in sizes.values())
     return add_micrometres(nuclei, nuclei["image"].map(sizes).astype(np.float64) if known else None)
+
+
+def describe(summary: pd.DataFrame, out: Path) -> str:
+    """Return what came out of `segment_folder`: counts, failures, warnings, and where it is."""
+    is_failed = summary["status"] == FAILED
+    failed, warned = summary[is_failed], summary[~is_failed & (summary["warning"] != "")]
+    lines = [
+        f"{len(summary) - len(failed)} of {len(summary)} images segmented, "
+        f"{summary['n_nuclei'].sum()} nuclei; {len(warned)} with a warning, {len(failed)} failed"
+    ]
+    lines += [f"- {row.image} failed: {row.warning}" for row in failed.itertuples()]
+    lines += [f"- {row.image}: {row.warning}" for row in warned.itertuples()]
+    lines += summary.attrs.get("notes", [])
+    return "\n".join([*lines, f"Results: {out} (begin with {SUMMARY} and the overlays)"])

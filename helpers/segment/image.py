@@ -17,13 +17,9 @@ from helpers.segment.measure import check_positive, measure_nuclei, median_diame
 from helpers.segment.prepare import SEEN_PX, is_blank, prepare
 from helpers.segment.scale import Scale, check_sizes, choose_scale
 
-LOOK_PX = 1024
-"""Side of the square in the centre by which an image's looks are judged."""
-MOSTLY = 0.5
-"""Share of an image above which it is strange that nuclei cover so much, and of the objects in it
-above which it is strange that they are missed."""
-FOUND, LEAST = 0.3, 4
-"""Share of an object that nuclei cover where it is found, and from how many on it counts."""
+LOOK_PX = 1024  # side of the square in the centre by which an image's looks are judged
+MOSTLY = 0.5  # share of an image covered, or of its objects missed, above which it is strange
+FOUND, LEAST = 0.3, 4  # share of an object that nuclei cover where it is found; fewest objects
 
 
 class Result(NamedTuple):
@@ -57,12 +53,8 @@ def analyse(
     Parameters
     ----------
     network : helpers.segment.trained.TrainedNetwork
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-    valid : (H, W) bool array, optional
-        False where there is no image; constant margins are found beside that.
-    channel : int or str, optional
-        Which channel shows the nuclei: a number from 1 on, a colour such as "blue", or
-        "haematoxylin"; None finds it.
+    image, valid, channel
+        As for `helpers.segment.prepare.prepare`.
     diameter_px : float, optional
         Median diameter of the nuclei, in pixels; None finds the scale.
     pixel_size_um : float, optional
@@ -76,7 +68,7 @@ def analyse(
     check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
     image, valid = _split_invalid(np.asarray(image), valid)
-    image = check_image(image)
+    check_image(image)
     field = prepare(image, valid, channel)
     labels = np.zeros(image.shape[:2], np.int32)
     if is_blank(field.image):
@@ -118,11 +110,7 @@ def _split_invalid(image: NDArray, valid) -> tuple[NDArray, NDArray[np.bool_] | 
 
 
 def warn_of_missed(image: NDArray, labels: NDArray[np.integer]) -> list[str]:
-    """Return a sentence if most of what stands out from the ground is not among the nuclei.
-
-    What stands out are objects of `SEEN_PX` or more beyond Otsu's threshold. Where nuclei are found
-    well, hardly one of them is missed, whatever the image.
-    """
+    """Return a sentence if most objects beyond Otsu's threshold are not among the nuclei."""
     is_bright = has_bright_ground(image)
     signal = np.asarray(telling_channel(image), np.float32) * (-1 if is_bright else 1)
     signal = ndimage.gaussian_filter(np.clip(signal, *np.percentile(signal, (1, 99.8))), 1)
@@ -149,13 +137,7 @@ def _as_seen(image: NDArray, scale: float) -> NDArray:
 def list_warnings(
     labels: NDArray[np.integer], scale: Scale, known: tuple[float, float]
 ) -> list[str]:
-    """Return sentences on what the labels of an image should make one look twice at.
-
-    Examples
-    --------
-    >>> list_warnings(np.zeros((9, 9), int), Scale(1.0, math.nan, ""), (10, 60))
-    ['no nucleus found']
-    """
+    """Return sentences on what the labels of an image should make one look twice at."""
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
     if not len(areas):

@@ -44,17 +44,14 @@ def measure_nuclei(
         0 is background. A label may lack; its row lacks too.
     pixel_size_um : float, optional
         Side of a pixel in micrometres.
-    name : str
-        For the column `image`.
 
     Returns
     -------
     DataFrame
-        `image`, `label`, `area_px`; `centroid_row_px` and `centroid_column_px` from the centre of
-        the first pixel; `major_axis_px` and `minor_axis_px` of the ellipse with the same second
-        moments and `eccentricity` (0 a circle, to 1 a line); `mean_intensity` in the numbers that
-        the file holds, the mean of the channels in a coloured image. With a pixel size also
-        `area_um2`, `centroid_row_um` and so on. Without nuclei the same columns, and no rows.
+        `COLUMNS`, with or without nuclei: centroids from the centre of the first pixel; axes of
+        the ellipse with the same second moments and its eccentricity (0 a circle, to 1 a line);
+        intensity in the numbers that the file holds, of colours the mean. With a pixel size also
+        `area_um2`, `centroid_row_um` and so on.
 
     Raises
     ------
@@ -85,11 +82,6 @@ def add_micrometres(
     """Return a table of `measure_nuclei` with its lengths and areas also in micrometres.
 
     A series has a pixel size for every row, NaN where it is not known; None adds nothing.
-
-    Raises
-    ------
-    ValueError
-        If the pixel size is not above 0.
     """
     if pixel_size_um is None:
         return table
@@ -108,13 +100,5 @@ def check_positive(name: str, value: float | None, example: str) -> None:
 
 
 def median_diameter(areas: NDArray | pd.Series) -> float:
-    """Return the median diameter in pixels of nuclei of these areas; NaN where there are none.
-
-    The diameter of a nucleus is that of a disc of its area.
-
-    Examples
-    --------
-    >>> median_diameter(np.array([78, 79, 5000])).__round__()
-    10
-    """
+    """Return the median diameter, px, of discs of these areas; NaN where there are none."""
     return float(np.sqrt(4 / np.pi * np.median(areas))) if len(areas) else math.nan

@@ -1,8 +1,8 @@
 """What is written for each image, whole or not at all, with a note of what made it.
 
-Beside the results lies a folder `.parts` with, for every image, a note (JSON: the image, the
-network and the parameters) and its nuclei (CSV). By the note an interrupted run knows what is
-done, and nothing is replaced that was made otherwise.
+Beside the results a folder `.parts` holds a note (JSON: image, network, parameters) and the nuclei
+(CSV) of every image: by it an interrupted run knows what is done, and nothing is replaced that was
+made otherwise.
 """
 
 import hashlib
@@ -33,15 +33,7 @@ NAMED = 3  # how many obstacles an error names
 
 
 class OutputFolder:
-    """The results of a folder of images.
-
-    Parameters
-    ----------
-    path : str or Path
-        Made when first written to.
-    made_with : mapping
-        What the results depend on beside the images: JSON values by name.
-    """
+    """The results of a folder of images; `made_with` is what they depend on beside the images."""
 
     def __init__(self, path: str | Path, made_with: Mapping[str, Any]):
         self.path = Path(path).expanduser()
@@ -50,13 +42,7 @@ class OutputFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other processes from writing into it meanwhile.
-
-        Raises
-        ------
-        OSError
-            If nothing can be written there, or another process does so.
-        """
+        """Make the folder, and keep other processes from writing into it meanwhile."""
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{str(self.path)!r} is a file; give a folder for the results")
         try:
@@ -104,20 +90,7 @@ class OutputFolder:
         nuclei: pd.DataFrame,
         summary: Mapping[str, Any],
     ) -> None:
-        """Write the results of one image. The labels are written last and removed first.
-
-        Parameters
-        ----------
-        image : Path
-            The file.
-        pixels : (H, W) or (H, W, 3) array
-        labels : (H, W) integer array
-            Written as uint16, or uint32 where there are more than 65,535 nuclei.
-        nuclei : DataFrame
-            From `helpers.segment.measure.measure_nuclei`, in pixels.
-        summary : mapping
-            Of JSON values.
-        """
+        """Write the results of one image; the labels, last, say that it is done."""
         stem = image.stem
         (self.path / (stem + LABELS)).unlink(missing_ok=True)
         note = {"image": _describe(image), "made_with": self.made_with, "summary": dict(summary)}
@@ -140,13 +113,9 @@ class OutputFolder:
             file.unlink(missing_ok=True)
 
     def read_notes(self, images: Path) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the notes of all images that are done, and sentences on what is special in them.
+        """Return the notes of all images that are done and exist, and sentences on odd ones.
 
-        Parameters
-        ----------
-        images : Path
-            The folder of this call's images. An image of another folder counts as long as it
-            exists there.
+        `images` is the folder of this call's images, for notes that name none.
         """
         stems = [table.stem for table in sorted(self.parts.glob("*.csv"))]
         stems = [stem for stem in stems if (self.path / (stem + LABELS)).exists()]
@@ -244,32 +213,13 @@ def _digest(image: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-MAX_SIDE_PX = 2000
-"""Overlays are reduced to this, because no screen shows more."""
-
-
 def draw_overlay(
-    image: NDArray, labels: NDArray[np.integer], max_side_px: int = MAX_SIDE_PX
+    image: NDArray, labels: NDArray[np.integer], max_side_px: int = 2000
 ) -> NDArray[np.uint8]:
     """Return the image, its contrast stretched, with every nucleus outlined in orange.
 
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-    labels : (H, W) integer array
-        0 is background. Touching nuclei have an outline each, along their outermost pixels.
-    max_side_px : int
-        Of a larger image every second, third, ... row and column is shown, so that no side is
-        longer.
-
-    Returns
-    -------
-    (h, w, 3) uint8 array
-
-    Examples
-    --------
-    >>> draw_overlay(np.zeros((3, 3), np.uint8), np.eye(3, dtype=int)).shape
-    (3, 3, 3)
+    Of an image larger than `max_side_px` every second, third, ... row and column is shown, as
+    (h, w, 3) uint8.
     """
     step = -(-max(image.shape[:2]) // max_side_px)
     image, labels = image[::step, ::step], labels[::step, ::step]

@@ -1,8 +1,7 @@
 """What of an image is its nuclei's: which channel, which part is image at all, which range.
 
-The network sees an image as it is wherever these questions have the usual answers, which they have
-for every image that it was trained on. Each of the functions here acts on an image only where a
-test of its pixels says that the usual answer is wrong, and says so in words.
+Each function acts on an image only where a test of its pixels says that the usual answer is wrong,
+and says so in words: every image that the network was trained on stays as it is.
 """
 
 from typing import NamedTuple
@@ -14,28 +13,22 @@ from scipy.stats import kurtosis, skew
 from skimage.measure import approximate_polygon, find_contours
 
 from helpers.analysis.modality import BRIGHT_GROUND, full_scale
-from helpers.data.reading import select_channel
+from helpers.data.channels import select_channel
 from helpers.network.intensities import RED_SHARE, has_bright_ground, telling_channel
 
 COLOURS = ("red", "green", "blue")
-ONE_DYE = 0.95
-"""Share of every channel's variance that the brightness explains where there is a single dye."""
-DARK = 0.1
-"""Share of the brightest colour that the darkest ones of fluorescence stay below; in stained tissue
-that we know they are above 0.13."""
-STRAIGHT = 0.8
-"""Share of a margin's edge that lies in long straight lines; around cells there are none."""
+ONE_DYE = 0.95  # share of every channel's variance that brightness explains, for a single dye
+DARK = 0.1  # share of the brightest colour below which fluorescence is darkest; tissue above 0.13
+STRAIGHT = 0.8  # share of a margin's edge that lies in long straight lines; around cells none
 SHORTEST_PX = 32  # a straight line that is longer than a nucleus is wide
 MARGIN_SHARE = 0.005  # of the image's area; a smaller margin changes neither ground nor range
 FEW, FAINT, SEEN_PX = 0.2, 0.25, 60
 """The range is that of a few spots where `FEW` times as many objects reach `FAINT` of it as stay
 below, both of `SEEN_PX` pixels or more. True of 2 of the Bowl's 664 images."""
-HOT = 0.5
-"""Single pixels set the range where its upper end falls to this share once they are gone; in no
-annotated image that we know it falls below 0.87."""
+HOT = 0.5  # hot pixels set a range that falls to this share without them; annotated images: 0.87
 NOISE = 0.15, 0.3, 0.72
 """Largest skewness, excess kurtosis and ratio of noise at 4 to that at 2 pixels in a blank field;
-in white noise 0, 0 and 0.5. No annotated image that we know comes near all three."""
+0, 0 and 0.5 in white noise. No annotated image that we know comes near all three."""
 
 
 class Field(NamedTuple):
@@ -59,7 +52,7 @@ def prepare(
     valid : (H, W) bool array, optional
         False where there is no image; constant margins are found beside that.
     channel : int or str, optional
-        As `helpers.data.reading.select_channel`; None finds it.
+        As for `helpers.data.channels.select_channel`; None finds it.
 
     Raises
     ------
@@ -83,8 +76,7 @@ def find_valid(image: NDArray, valid: NDArray[np.bool_] | None) -> NDArray[np.bo
     """Return where an image is image: neither `valid` forbids it nor is it a constant margin.
 
     A margin is one colour, touches the border, and ends in straight lines, as what stitching,
-    turning or drift leaves. Ground that is black or white throughout ends at nuclei instead.
-    None where every pixel is image.
+    turning or drift leaves; black ground ends at nuclei. None where every pixel is image.
     """
     same = np.ones(image.shape[:2], bool) if valid is None else valid.copy()
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
@@ -145,10 +137,7 @@ def _choose(image, valid, channel) -> tuple[NDArray, str]:
 
 
 def is_fluorescence(pixels: NDArray, full: float) -> bool:
-    """Tell whether the colours (N, 3) are light on a dark ground rather than stains in light.
-
-    Stains in light are colours of a lamp: their darkest pixel has light in some channel.
-    """
+    """Tell whether colours (N, 3) are light on dark; stains have some light in every pixel."""
     strongest = pixels.max(axis=1)
     darkest, brightest = np.percentile(strongest, (1, 99.8))
     return bool(

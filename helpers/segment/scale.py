@@ -1,6 +1,6 @@
 """By which factor an image is resized for the network, so that its nuclei have a known size."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,37 +9,22 @@ from numpy.typing import NDArray
 from helpers.run_folder import RunFolder
 from helpers.segment.measure import check_positive, median_diameter
 
-KNOWN_DIAMETERS_PX = (10.0, 60.0)
-"""Median diameters of an image's nuclei that are taken as known where a run does not say."""
-KNOWN_SHARE = 0.98
-"""Share of a run's test images, by the median diameter of their nuclei, that counts as known."""
-ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0), (0.125,))
-"""Scales that are tried, round by round, until one of a round is plausible."""
+KNOWN_DIAMETERS_PX = (10.0, 60.0)  # median diameters taken as known where a run does not say
+KNOWN_SHARE = 0.98  # of a run's test images, by the median diameter of their nuclei, are known
+ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0), (0.125,))  # scales, until one of a round is plausible
 GAIN = 1.1
 """How many times as much nuclei must cover at a smaller scale for it to be taken instead.
 
 Nuclei much larger than a network knows come out torn: the pieces have sizes that it knows, but what
-lies between them is missing. Where nothing is torn, both scales cover about the same; or the
-smaller one covers more because small nuclei become one with what lies around them. Nuclei of a size
-in the lower half of the known range are not torn, so nothing is reduced to get there.
+lies between them is missing. Where nothing is torn, both scales cover about the same.
 """
 LEAP = 2.0
 """The same for a scale far below one above 1, where hardly anything was found at 1: enlarged, large
 nuclei may show pieces of themselves."""
-TRIAL_PX = 512
-"""Side of the squares that are tried; dozens of nuclei even at 80 pixels each."""
-N_PLACES = 3
-"""How many squares at most: the centre, and where the image holds most."""
-SPECK = 1 / 16
-"""Share of a typical nucleus's area, a quarter of its width, below which something is a speck."""
+TRIAL_PX = 512  # side of the squares that are tried; dozens of nuclei even at 80 pixels each
+N_PLACES = 3  # squares at most: the centre, and where the image holds most
+SPECK = 1 / 16  # of a typical nucleus's area, below which something is a speck
 MIN_SIDE_PX = 16  # smaller images are not made smaller still
-
-
-class Segmenter(Protocol):
-    """What is asked of a network; `helpers.network.prediction.Network` answers."""
-
-    def segment(self, image: NDArray, *, scale: float = 1.0) -> NDArray[np.int32]:
-        """Return the labels of an image, (H, W), 0 = background, nuclei from 1 on."""
 
 
 class Scale(NamedTuple):
@@ -100,7 +85,7 @@ def read_known_diameters(run: RunFolder) -> tuple[float, float]:
 
 
 def choose_scale(
-    network: Segmenter,
+    network,
     image: NDArray,
     *,
     diameter_px: float | None = None,
@@ -111,16 +96,13 @@ def choose_scale(
     With a given diameter: 1 inside the known range, else the factor that brings it to the range's
     geometric middle, as the network is weaker at its ends. Without one the network itself is asked,
     in up to `N_PLACES` squares of the image: if the nuclei that it finds at scale 1 have a
-    known size, 1 is taken. If not, smaller and larger scales are tried, and among those at which
-    the nuclei found have a known size the one where they cover most. If there is none, 1 is kept.
-    What is taken gives way to a smaller scale if the nuclei may be torn: there they have a known
-    size too and cover more than `GAIN` times as much, and at twice that scale they would be in the
-    upper half of the known sizes. A quarter is tried only where a half was better. Nuclei of
-    more than twice the largest known diameter are brought to the geometric middle, too.
+    known size, 1 is taken; else, of `ROUNDS`, the scale at which nuclei of a known size cover most;
+    1 again if there is none. It gives way to a smaller scale if the nuclei may be torn (`GAIN`).
+    Nuclei of more than twice the largest known diameter are brought to the middle, too.
 
     Parameters
     ----------
-    network : Segmenter
+    network : helpers.network.prediction.Network
     image : (H, W) or (H, W, 3) array of uint8, uint16 or float
     diameter_px : float, optional
         Median diameter of the nuclei in `image`, in pixels.
@@ -133,9 +115,14 @@ def choose_scale(
         If the diameter is not above 0, or the range not one of numbers above 0.
     """
     check_sizes(diameter_px, known)
-    if diameter_px is not None:
-        return _scale_given(diameter_px, known)
-    return _scale_found(network, image, known)
+    if diameter_px is None:
+        return _scale_found(network, image, known)
+    place = f"the network knows {_say_range(known)}"
+    if known[0] <= diameter_px <= known[1]:
+        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}")
+    middle = _middle(known)
+    reason = f"given: {diameter_px:g} px, brought to {middle:.1f} px; {place}"
+    return Scale(round(middle / diameter_px, 4), diameter_px, reason)
 
 
 def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
@@ -147,23 +134,11 @@ def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
         )
 
 
-def _scale_given(diameter_px: float, known: tuple[float, float]) -> Scale:
-    place = f"the network knows {_say_range(known)}"
-    if known[0] <= diameter_px <= known[1]:
-        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}")
-    target = _middle(known)
-    return Scale(
-        round(target / diameter_px, 4),
-        diameter_px,
-        f"given: {diameter_px:g} px, brought to {target:.1f} px; {place}",
-    )
-
-
 def _middle(known: tuple[float, float]) -> float:
     return float(np.sqrt(known[0] * known[1]))
 
 
-def _scale_found(network: Segmenter, image: NDArray, known: tuple[float, float]) -> Scale:
+def _scale_found(network, image: NDArray, known: tuple[float, float]) -> Scale:
     places = find_places(image)
     trials: list[Trial] = []
     for scales in ROUNDS:
@@ -206,7 +181,7 @@ def find_places(image: NDArray) -> list[Place]:
     return [centre, *others[: N_PLACES - 1]]
 
 
-def try_scale(network: Segmenter, image: NDArray, scale: float, places: list[Place]) -> Trial:
+def try_scale(network, image: NDArray, scale: float, places: list[Place]) -> Trial:
     """Return what the network finds at one scale, in squares that it sees in the same size."""
     is_large = max(image.shape[:2]) > TRIAL_PX
     side = round(TRIAL_PX / (scale if is_large else min(scale, 1)))
@@ -265,7 +240,7 @@ def _leap(network, image, places, trials, best: Trial, known) -> Trial:
     return max(others, key=lambda trial: trial.covered, default=best)
 
 
-def _reduce(network: Segmenter, image: NDArray, places, best: Trial, known) -> Trial:
+def _reduce(network, image: NDArray, places, best: Trial, known) -> Trial:
     """Return the trial at a smaller scale, if nuclei look torn at that of `best`; else `best`.
 
     A scale above 1 was taken because nuclei are too small at 1, and is kept.

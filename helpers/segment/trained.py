@@ -1,6 +1,7 @@
 """The network of a run, ready for images from anywhere: `helpers.load_network`."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -16,35 +17,15 @@ from helpers.settings import Settings
 from helpers.training.devices import Device, choose_device
 
 
+@dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A trained network with what its run knows about it.
+    """A trained network with what its run knows about it."""
 
-    Attributes
-    ----------
-    predictor : helpers.network.prediction.Network
-        The network itself: maps and labels of images at a given scale.
-    device : Device
-        What it runs on.
-    known_px : (float, float)
-        Median diameters, in pixels, of the nuclei that it was tested on.
-    familiarity : Familiarity or None
-        What its training images look like; None where the run did not keep it.
-    fingerprint : str
-        The same for the same file.
-    """
-
-    def __init__(
-        self,
-        predictor: prediction.Network,
-        *,
-        device: Device | None = None,
-        known_px: tuple[float, float],
-        familiarity: Familiarity | None = None,
-        fingerprint: str = "",
-    ):
-        self.predictor, self.device = predictor, device
-        self.known_px, self.familiarity = known_px, familiarity
-        self.fingerprint = fingerprint
+    predictor: prediction.Network  # maps and labels of images at a given scale
+    known_px: tuple[float, float]  # median diameters of the nuclei that it was tested on
+    device: Device | None = None
+    familiarity: Familiarity | None = None  # with its training images; None where not kept
+    fingerprint: str = ""  # the same for the same file
 
     @property
     def model(self) -> keras.Model:
@@ -64,15 +45,12 @@ class TrainedNetwork:
     def segment(self, image: NDArray, **options) -> NDArray:
         """Return the labels of an image, (H, W) int32: 0 = background, nuclei from 1 to N.
 
-        `options` as for `analyse`: `channel`, `diameter_px`, `pixel_size_um`.
+        `options`: see `helpers.segment.image.analyse`.
         """
         return self.analyse(image, **options).labels
 
     def analyse(self, image: NDArray, **options) -> Result:
-        """Return the labels of an image, and how they came about.
-
-        `options`: see `helpers.segment.image.analyse`.
-        """
+        """Return the labels, and how they came about; see `helpers.segment.image.analyse`."""
         return analyse(self, image, **options)
 
 
