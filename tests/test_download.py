@@ -25,10 +25,10 @@ GOOD = pack({f"{n}/images/{n}.png": bytes([n]) * 40_000 for n in range(20)})
 
 
 class Server:
-    """A server on loopback that can break off and answer errors."""
+    """A server on loopback that can answer errors."""
 
     def __init__(self):
-        self.content, self.break_after, self.n_requests = GOOD, [], 0
+        self.content, self.n_requests = GOOD, 0
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,9 +50,7 @@ class Server:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(self.content)))
         handler.end_headers()
-        stop = self.break_after.pop(0) if self.break_after else len(self.content)
-        handler.wfile.write(self.content[:stop])
-        handler.close_connection = True
+        handler.wfile.write(self.content)
 
 
 @pytest.fixture
@@ -78,13 +76,6 @@ def test_an_archive_is_downloaded_once(server, tmp_path):
     assert server.n_requests == 1
     path.write_bytes(GOOD[:-1])
     assert fetch("bbbc038", tmp_path / "new").read_bytes() == GOOD
-
-
-@pytest.mark.parametrize("name", ["bbbc038", "bbbc038_test"])
-def test_a_transfer_that_breaks_off_is_tried_again(server, tmp_path, name):
-    server.break_after = [1000, 90_000]
-    assert fetch(name, tmp_path).read_bytes() == GOOD
-    assert server.n_requests == 3
 
 
 def test_what_stays_damaged_is_not_kept(server, tmp_path):

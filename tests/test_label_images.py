@@ -61,15 +61,6 @@ def test_parts_can_have_layouts_of_their_own(read, write_set):
     assert found.table["n_nuclei"].tolist() == [1, 2, 2]
 
 
-def test_an_archive_named_after_a_part(read, write_set):
-    path = write_set(pictures("ab", labels=""), "stage1_test", packed=True)
-    write_set(pictures("cd"), "stage1_train", packed=True)
-    assert set(read(path).table["part"]) == {"test"}
-    both = read(path.parent)
-    assert both.ids == ["c", "d", "a", "b"]
-    assert both.labelled.ids == ["c", "d"]
-
-
 def test_loose_files_do_not_hide_images_with_folders_of_their_own(read, write_set):
     images = files_of("a", some_image(1), [box(0, 0, 4, 4)]) | files_of(
         "b", some_image(2), [box(0, 0, 2, 2)]

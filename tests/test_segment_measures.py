@@ -95,11 +95,6 @@ def test_the_scale_brings_nuclei_to_sizes_that_the_network_knows(size, scale):
     assert found.labels.shape == IMAGE.shape
 
 
-def test_nuclei_that_are_only_found_when_resized():
-    assert choose_scale(Discs(80, seen=(10, 60)), IMAGE).scale == 0.5
-    assert choose_scale(Discs(6, seen=(10, 60)), IMAGE).scale == 2
-
-
 def test_the_scale_at_which_nuclei_cover_most_is_taken():
     class Torn(Discs):
         def segment(self, image, *, scale=1.0):
@@ -164,16 +159,6 @@ def test_nuclei_around_an_empty_centre_decide_the_scale():
     found = choose_scale(Threshold(), image, known=(10, 60))
     assert found.diameter_px == pytest.approx(282, rel=0.01)
     assert found.scale == pytest.approx(np.sqrt(600) / found.diameter_px, abs=1e-4)
-
-
-def test_the_usual_image_costs_trials_of_squares():
-    network = Threshold()
-    image = np.zeros((3000, 700), np.uint8)
-    image[::40, ::40] = 200
-    image = np.kron(image[::20, ::20], np.ones((20, 20), np.uint8))
-    found = choose_scale(network, image)
-    assert found.scale == 1 and found.labels is None
-    assert max(map(min, network.shapes)) <= 700 and len(network.shapes) <= 2 * N_PLACES
 
 
 @pytest.mark.parametrize(("torn_from", "scale"), [(1, 0.5), (2, 1)])

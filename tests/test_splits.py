@@ -118,12 +118,6 @@ def test_a_test_set_takes_its_images_and_keeps_their_fields_from_training(seed, 
     assert abs(n_validation - 0.25 * (~touched).sum()) <= 4
 
 
-def test_fields_of_test_images_that_we_lack_are_left_out_too():
-    tested = np.arange(5) == 0
-    settled = keep_back([0, 0, 1, 1, 2], list("abcde"), tested=tested, test_groups=np.array([1, 7]))
-    assert settled.tolist() == ["test", "left out", "left out", "left out", ""]
-
-
 def test_images_left_out_by_hand_are_on_no_side_and_the_test_is_drawn_as_ever():
     names = ["image0", "image01", "image02", "other", "some"]
     settled = keep_back(np.arange(5), names, left_out=["image0", "oth"])  # an id, a beginning

@@ -64,22 +64,9 @@ class Measures(NamedTuple):
 
 
 def find_modalities(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """Return the modality of every image, with the measures that decided it.
+    """Return one row an image: its modality, and the `Measures` that decided it.
 
-    Parameters
-    ----------
-    images : iterable of (H, W) or (H, W, 3) arrays of uint8 or uint16
-
-    Returns
-    -------
-    DataFrame
-        One row an image: the fields of `Measures` and `modality`, one of `MODALITIES`.
-
-    Examples
-    --------
-    >>> white, black = (np.full((64, 64), level, np.uint8) for level in (230, 5))
-    >>> list(find_modalities([white, black])["modality"])
-    ['grayscale_tissue', 'small_fluorescent']
+    `images` are (H, W) or (H, W, 3) arrays of uint8 or uint16.
     """
     measures = [measure_image(image) for image in images]
     table = pd.DataFrame(measures, columns=Measures._fields)

@@ -67,32 +67,16 @@ class Familiarity:
     The distance between two images is Euclidean, in units that mean the same for every set: a
     difference of 1 is black against white, or nuclei twice as wide. An image's distance from the
     training set is that to its nearest training image, divided by `limit`.
-
-    Attributes
-    ----------
-    looks : DataFrame
-        From `measure_looks`, one row a training image.
-    limit : float
-        The distance that `USUAL_SHARE` of the training fields keep to the nearest image of
-        *another* training field, so that tiles of one field do not vouch for one another. A
-        field counts once, with the median of its images. `FINEST` where there is a single field,
-        which cannot say what is usual.
     """
 
-    looks: pd.DataFrame
+    looks: pd.DataFrame  # from `measure_looks`, one row a training image
     limit: float
+    """The distance that `USUAL_SHARE` of the training fields keep to the nearest image of *another*
+    training field, a field counting once, with the median of its images; at least `FINEST`."""
 
     @classmethod
     def fit_looks(cls, looks: pd.DataFrame, groups: Sequence[int]):
-        """Return the familiarity of a network that is trained on these images.
-
-        Parameters
-        ----------
-        looks : DataFrame
-            From `measure_looks`; none, or another number than groups, raises ValueError.
-        groups : (n,) sequence of int
-            Field of view of every image.
-        """
+        """Return the familiarity of a network that is trained on images of these fields of view."""
         groups = np.asarray(groups)
         if len(groups) != len(looks):
             raise ValueError(

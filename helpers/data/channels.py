@@ -83,11 +83,7 @@ def choose_channel(channel, names: list[str]) -> tuple[list[int], str]:
 
 
 def to_number(value: int | str | None) -> int | str | None:
-    """Return digits that came as text, as from a command line, as a number.
-
-    >>> [to_number(value) for value in ("2", 2, "blue", None)]
-    [2, 2, 'blue', None]
-    """
+    """Return digits that came as text, as from a command line, as a number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 

@@ -107,8 +107,7 @@ def read_data_set(
     FileNotFoundError, ValueError
         No such location, or no images in an allowed layout there.
     helpers.data.problems.DataFaultError
-        With "refuse": some images have grave faults. With both: none is left, or no mask holds a
-        nucleus.
+        With "refuse": images have grave faults. With both: none is left, or there is no nucleus.
     """
     for name, value, allowed in (("faults", faults, ("refuse", "skip")), ("masks", masks, MASKS)):
         if value not in allowed:

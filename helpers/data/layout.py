@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from helpers.data.problems import name_some
+
 if TYPE_CHECKING:
     from helpers.data.source import Source
 
@@ -245,7 +247,7 @@ def _refuse_several(source: "Source", folders: set[str]) -> None:
         roots.add(_text(path) or ".")
     if len(roots) > 1:
         raise ValueError(
-            f"{str(source.path)!r} holds {len(roots)} data sets, in {_shorten(sorted(roots))}; "
+            f"{str(source.path)!r} holds {len(roots)} data sets, in {name_some(map(repr, sorted(roots)), 5)}; "
             f"point `data` at one of them. {LAYOUTS}"
         )
 
@@ -254,7 +256,7 @@ def _describe(source: "Source") -> str:
     """Return what a location without a known layout holds, and what could be done about it."""
     files = [name for name in source.members if not name.endswith("/")]
     tops = sorted({name.split("/")[0] + "/" * ("/" in name) for name in source.members})
-    found = f"found {len(files)} files, at its top {_shorten(tops) or 'nothing'}"
+    found = f"found {len(files)} files, at its top {name_some(map(repr, tops), 5) or 'nothing'}"
     endings = Counter(PurePosixPath(name).suffix.lower() for name in files)
     if endings[".json"]:
         return f"{found}: annotations in JSON, as COCO has them; draw them as label images"
@@ -265,9 +267,6 @@ def _describe(source: "Source") -> str:
     return found
 
 
-def _shorten(names: list[str], n: int = 5) -> str:
-    more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(repr(name) for name in names[:n]) + more
 
 
 def _text(path: PurePosixPath) -> str:

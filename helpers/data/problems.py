@@ -76,7 +76,7 @@ def summarise_faults(faults: pd.DataFrame, n_ids: int = 3) -> pd.DataFrame:
             "images": group.loc[group["id"] != "", "id"].nunique(),
             "count": int(group["count"].sum()),
             "action": group["action"].iloc[0],
-            "ids": _shorten(list(dict.fromkeys(group["id"])), n_ids),
+            "ids": name_some((name[:12] for name in dict.fromkeys(group["id"])), n_ids),
         }
         for fault, group in faults.groupby("fault", sort=False)
     ]
@@ -101,5 +101,12 @@ def refuse_faults(faults: pd.DataFrame, location: str, n_images: int) -> None:
     )
 
 
-def _shorten(ids: list[str], n: int) -> str:
-    return ", ".join(name[:12] for name in ids[:n]) + (", ..." if len(ids) > n else "")
+def name_some(names: Iterable[str], n: int = 3, separator: str = ", ") -> str:
+    """Return the first names, and how many more there are.
+
+    >>> name_some("abcde", 2)
+    'a, b and 3 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return separator.join(names[:n]) + more

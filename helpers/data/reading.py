@@ -145,8 +145,7 @@ def decode(
             raise
         what = str(reason).partition(" <")[0].strip() or type(reason).__name__
         raise ValueError(f"the file is damaged ({what}); save or copy it again") from reason
-    n_bytes = len(file) if is_raw else Path(file).stat().st_size
-    raise ValueError(f"not PNG, TIFF or JPEG: {n_bytes} bytes that start with {start[:8]!r}")
+    raise ValueError(f"not PNG, TIFF or JPEG: it starts with {start[:8]!r}")
 
 
 def _decode_png(raw: bytes) -> Stored:

@@ -68,11 +68,7 @@ def _read_sides(tiff, series) -> tuple[list[float], str]:
 
 
 def _name_unit(text: str) -> str:
-    r"""Return the key of `MICROMETRES` for a unit's name, or the name.
-
-    >>> [_name_unit(unit) for unit in ("micron", "um", r"\u00B5m", "µm", "nm", "pixel")]
-    ['µm', 'µm', 'µm', 'µm', 'nm', 'pixel']
-    """
+    """Return the key of `MICROMETRES` for a unit's name, or the name."""
     text = text.strip().lower().replace("\\u00b5", "µ").replace("μ", "µ")
     is_micro = text in ("um", "micron", "microns", "micrometer", "micrometre", "micrometers")
     return "µm" if is_micro else text

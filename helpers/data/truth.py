@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from helpers.data.layout import Entry
-from helpers.data.problems import MAX_OVERLAP, Fault
+from helpers.data.problems import MAX_OVERLAP, Fault, name_some
 from helpers.data.reading import JPEG_SIGNATURE, Patch, read_label_image, read_mask
 from helpers.data.source import Source
 
@@ -140,7 +140,7 @@ def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str
     if not present.all():
         found["hidden mask"] = [""] * int(np.count_nonzero(~present))
         labels = np.concatenate([[0], np.cumsum(present)])[labels]
-    faults = [Fault(name, entry.id, len(texts), _join(texts)) for name, texts in found.items()]
+    faults = [Fault(name, entry.id, len(texts), name_some(filter(None, texts), 3, "; ")) for name, texts in found.items()]
     if overlap_px:
         share = overlap_px / max(np.count_nonzero(labels), 1)
         fault = "overlapping masks" if share > MAX_OVERLAP else "small overlap"
@@ -188,7 +188,3 @@ def _fades(numbers: NDArray[np.integer], areas: NDArray[np.integer] | None = Non
 
 
 
-def _join(details: list[str]) -> str:
-    details = [detail for detail in details if detail]
-    more = f" and {len(details) - 3} more" if len(details) > 3 else ""
-    return "; ".join(details[:3]) + more

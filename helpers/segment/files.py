@@ -12,6 +12,7 @@ import psutil
 import tifffile
 from PIL import Image
 
+from helpers.data.problems import name_some
 from helpers.segment.outputs import LABELS, OUTPUTS, OVERLAY
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -63,7 +64,7 @@ def is_image(name: str) -> bool:
     return not lower.startswith(".") and lower.endswith(SUFFIXES) and not lower.endswith(OUTPUTS)
 
 
-def list_left_out(images: str | Path, out: str | Path, n_named: int = 5) -> list[str]:
+def list_left_out(images: str | Path, out: str | Path) -> list[str]:
     """Return a sentence that counts and names the files that are not taken for images, or none."""
     images, out = Path(images).expanduser(), Path(out).expanduser()
     found = []
@@ -75,8 +76,7 @@ def list_left_out(images: str | Path, out: str | Path, n_named: int = 5) -> list
             continue
         why = "a result's name" if file.name.lower().endswith(OUTPUTS) else "no PNG, TIFF or JPEG"
         found.append(f"{file.name} ({why if file.exists() else 'a broken link'})")
-    more = f" and {len(found) - n_named} more" if len(found) > n_named else ""
-    return [f"left out {len(found)}: {', '.join(found[:n_named])}{more}"] if found else []
+    return [f"left out {len(found)}: {name_some(found, 5)}"] if found else []
 
 
 def _say_none(folder: Path, pattern: str, n_images: int) -> str:

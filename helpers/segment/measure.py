@@ -35,28 +35,17 @@ LENGTHS = ("centroid_row", "centroid_column", "major_axis", "minor_axis")
 def measure_nuclei(
     image: NDArray, labels: NDArray[np.integer], pixel_size_um: float | None = None, name: str = ""
 ) -> pd.DataFrame:
-    """Return a table of the nuclei, one row a label.
+    """Return a table of the nuclei, one row a label: `COLUMNS`, with or without nuclei.
+
+    Centroids count from the centre of the first pixel; axes and eccentricity (0 a circle, to 1 a
+    line) are those of the ellipse with the same second moments; intensity is in the numbers that
+    the file holds, of colours the mean. With a pixel size also `area_um2`, `centroid_row_um` etc.
 
     Parameters
     ----------
     image : (H, W) or (H, W, 3) array of uint8, uint16 or float
     labels : (H, W) integer array
-        0 is background. A label may lack; its row lacks too.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
-
-    Returns
-    -------
-    DataFrame
-        `COLUMNS`, with or without nuclei: centroids from the centre of the first pixel; axes of
-        the ellipse with the same second moments and its eccentricity (0 a circle, to 1 a line);
-        intensity in the numbers that the file holds, of colours the mean. With a pixel size also
-        `area_um2`, `centroid_row_um` and so on.
-
-    Raises
-    ------
-    ValueError
-        If `labels` has another height or width than `image`, or the pixel size is not above 0.
+        0 is background; of another shape it raises ValueError.
 
     Examples
     --------

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from helpers.data.problems import name_some
 from helpers.figures.common import PREDICTION, stretch
 from helpers.run_folder import RunFolder, write_whole
 from helpers.segment.measure import COLUMNS
@@ -29,7 +30,6 @@ OUTPUTS = (MASK, OVERLAY, LABELS)
 """Endings of what is made of an image, in the order of writing: the labels say that it is done."""
 PARTS = ".parts"
 NUCLEI, SUMMARY = "nuclei.csv", "summary.csv"
-NAMED = 3  # how many obstacles an error names
 
 
 class OutputFolder:
@@ -68,19 +68,15 @@ class OutputFolder:
             tables = [name for name in (NUCLEI, SUMMARY) if (self.path / name).exists()]
             found += [f"{name} was not made by this program" for name in tables]
         if found:
-            more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
             raise FileExistsError(
-                f"{str(self.path)!r} holds what would be overwritten: {'; '.join(found[:NAMED])}"
-                f"{more}. Give another folder, or ask to overwrite"
+                f"{str(self.path)!r} holds what would be overwritten: "
+                f"{name_some(found, 3, '; ')}. Give another folder, or ask to overwrite"
             )
 
     def is_done(self, image: Path) -> bool:
         """Tell whether all results of an image are there, made of it as it is and in this way."""
-        note = self._read_note(image.stem)
         files = [self.parts / f"{image.stem}.csv", *(self.path / (image.stem + e) for e in OUTPUTS)]
-        exist = all(file.exists() for file in files)
-        is_own = note is not None and self._list_changes(note) == []
-        return exist and is_own and _is_same(image, note["image"])
+        return all(file.exists() for file in files) and self._find_obstacle(image) is None
 
     def write(
         self,
@@ -125,17 +121,12 @@ class OutputFolder:
         gone = [note["image"]["name"] for note in notes if note not in there]
         messages = []
         if gone:
-            messages.append(
-                f"not in the tables, as the image is gone, {len(gone)}: "
-                f"{', '.join(gone[:NAMED])}{' ...' if len(gone) > NAMED else ''}"
-            )
+            names = name_some(gone)
+            messages.append(f"not in the tables, as the image is gone, {len(gone)}: {names}")
         changes = [change for note in there if (change := self._list_changes(note))]
         if changes:
-            names = sorted({name for change in changes for name in change})
-            messages.append(
-                f"in the tables, of earlier calls with another "
-                f"{' and '.join(names)}, {len(changes)}"
-            )
+            names = " and ".join(sorted({name for change in changes for name in change}))
+            messages.append(f"in the tables, of earlier calls with another {names}, {len(changes)}")
         return there, messages
 
     def read_nuclei(self, stem: str) -> pd.DataFrame:

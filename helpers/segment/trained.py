@@ -57,15 +57,8 @@ class TrainedNetwork:
 def load_network(run: str | Path = REFERENCE) -> TrainedNetwork:
     """Return the network of a run, on the device and in the precision that suit it best.
 
-    Parameters
-    ----------
-    run : str or Path
-        A folder under `results/`, or an absolute path; "reference" comes with the repository.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the run has no network, or a file of it is damaged.
+    `run` is a run's name, or an absolute path; "reference" comes with the repository. One that has
+    no network, or a damaged file, raises FileNotFoundError or ValueError.
     """
     folder = RunFolder(run)
     file = folder.require("network.keras")
