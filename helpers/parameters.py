@@ -191,6 +191,11 @@ def _data_set(name: str, value: str) -> None:
         )
 
 
+def _images(name: str, value: str) -> None:
+    if not resolve(value).exists():
+        raise ParameterError(f"there is nothing at {value}; give the folder of the images")
+
+
 def _network(name: str, value: str) -> None:
     RunFolder(value).require("network.keras")
 
@@ -241,7 +246,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "run": lambda name, value: RunFolder(value),
     "data": _data_set,
     "test_set": _data_set,
-    "images": _data_set,
+    "images": _images,
     "start_from": _network,
     "network": _network,
     "seed": _seed,

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tifffile
 
-from helpers.segment.files import list_images
+from helpers.segment.files import BYTES_A_PIXEL, list_images, refuse_too_large
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
@@ -50,3 +51,12 @@ def test_a_folder_without_images_says_what_is_allowed(tmp_path):
     make_files(tmp_path, "a.png")
     with pytest.raises(ValueError, match=r"none of the 1 images .*'b\*'"):
         list_images(tmp_path, "b*")
+
+
+def test_a_thumbnail_does_not_hide_an_image_that_is_too_large(tmp_path, monkeypatch):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(GRAY[::4, ::4], subfiletype=1)
+        file.write(GRAY)
+    monkeypatch.setattr("helpers.segment.files.free_memory", lambda: GRAY.size * BYTES_A_PIXEL // 2)
+    with pytest.raises(ValueError, match="cut the image into parts"):
+        refuse_too_large(tmp_path / "a.tif")

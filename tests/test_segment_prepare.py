@@ -122,7 +122,11 @@ BLANK = {
     "counts": RNG.poisson(3, (300, 300)),
     "slope": SLOPE + RNG.normal(20, 3, SLOPE.shape),
     "soft noise": 100 + 60 * gaussian_filter(RNG.normal(size=(300, 300)), 1.5),
+    "softer noise": 100 + 99 * gaussian_filter(RNG.normal(size=(300, 300)), 3),
     "glass": RNG.normal(230, 2, (300, 300, 3)),
+    "stripes": 40 + 9 * np.sin(np.arange(300) / 3) + RNG.normal(0, 3, (300, 300)),
+    "bands": 40 + RNG.normal(0, 6, (300, 1)) + RNG.normal(0, 3, (300, 300)),
+    "vignette": 90 * np.exp(-((SLOPE / 100 - 1) ** 2)) + RNG.normal(9, 3, SLOPE.shape),
 }
 
 

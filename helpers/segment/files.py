@@ -124,8 +124,9 @@ def refuse_too_large(file: Path) -> None:
     try:
         if file.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(file) as tiff:
-                page = tiff.pages[0]
-                height, width = page.imagelength, page.imagewidth
+                pages = [series.keyframe for series in tiff.series]
+                largest = max(pages, key=lambda page: page.imagelength * page.imagewidth)
+                height, width = largest.imagelength, largest.imagewidth
         else:
             with catch_warnings(action="ignore"), Image.open(file) as image:
                 width, height = image.size
