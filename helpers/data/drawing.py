@@ -38,8 +38,8 @@ def draw_image(modality, rng, *, shape_px=(128, 128)):
     ----------
     modality : str
         One of the keys of `NUCLEI`.
-    rng : numpy.random.Generator
-        `PCG64` where the pixels must be reproducible.
+    rng : numpy.random.Generator or int
+        `PCG64` where the pixels must be reproducible; a number is a seed.
     shape_px : tuple of int
         Height and width, each at least 32.
 
@@ -57,6 +57,7 @@ def draw_image(modality, rng, *, shape_px=(128, 128)):
         raise ValueError(
             f"`shape_px` (={shape_px}) must be height and width, each at least 32; try (128, 128)."
         )
+    rng = np.random.default_rng(rng)
     labels = _place_nuclei(tuple(shape_px), NUCLEI[modality], rng)
     image = _RENDERERS[modality](labels, rng)
     return np.floor(np.clip(image, 0, 255) + 0.5).astype(np.uint8), labels

@@ -126,6 +126,19 @@ def plot_labels(labels: NDArray[np.integer], title: str = "", ax: Axes | None = 
     return show(colour_labels(labels), title, ax)
 
 
+def plot_nuclei(
+    images: Sequence[NDArray], answers: Sequence[NDArray[np.integer]], side_px: int = 220
+) -> Figure:
+    """Draw image, outlines in its middle and labels, one row an image; return the figure."""
+    figure, axes = make_grid(len(images), 3, (8.4, 2.95 * len(images)))
+    for image, labels, row in zip(images, answers, axes, strict=True):
+        middle = tuple(slice(max((n - side_px) // 2, 0), (n + side_px) // 2) for n in labels.shape)
+        plot_image(image, "image", row[0])
+        plot_outlines(image[middle], None, labels[middle] > 0, "outlines, in its middle", row[1])
+        plot_labels(labels, f"labels: {labels.max()} nuclei", row[2])
+    return figure
+
+
 def plot_outlines(
     image: NDArray[np.number],
     mask_true: NDArray[np.bool_] | None = None,

@@ -148,7 +148,7 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
 def plot_by_modality(
     table: pd.DataFrame, x: str, unit: str, ax: Axes | None = None, zero: bool = False
 ) -> Axes:
-    """Draw a point an image in a row a modality, with the median of each; return the axes.
+    """Draw one point per image, modalities in rows, with the median of each; return the axes.
 
     `x` is a column of `table`, which also has `modality`; `unit` is what the axis shows, with its
     unit. `zero` marks zero, where a sign means something.
@@ -166,5 +166,5 @@ def plot_by_modality(
         ax.plot([np.median(values)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
     counts = table["modality"].value_counts()
     ax.set_yticks(range(len(rows)), [f"{display_name(one)} ({counts[one]})" for one in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit, title="a point an image; line: median")
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit, title="one point per image; line: median")
     return ax

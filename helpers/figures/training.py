@@ -57,9 +57,12 @@ def plot_history(history: pd.DataFrame, quantity: str, label: str, ax: Axes | No
     for place, (epoch, rate) in enumerate(changes if len(changes) <= MOST_MARKS else []):
         mark = "learning rate lowered" if place == 0 else None
         ax.axvline(epoch - 0.5, color=RATE, linestyle=":", label=mark)
-        ax.text(epoch - 0.4, 0.02, f"{rate:.1g}", color=RATE, transform=ax.get_xaxis_transform())
+        power = f"{rate:.0e}".replace("e-0", "e-")
+        ax.text(epoch - 0.4, 0.02, power, color=RATE, transform=ax.get_xaxis_transform())
     ax.set(xlabel="epoch", ylabel=label, ylim=(0, 1) if quantity == "iou" else (0, None))
     ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(history) == 1:
+        ax.set(xlim=(0, 2))
     ax.legend(framealpha=0.9, edgecolor="none")
     return ax
 
