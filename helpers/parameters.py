@@ -122,7 +122,8 @@ def explain_unknown(name: str, known: Iterable[str], write: Callable[[str], str]
     close = nearest(name, known)
     if close:
         return f"there is no {write(name)}; did you mean {write(close.split(chr(39))[1])}?"
-    return f"there is no {write(name)}; there are {', '.join(map(write, known))}"
+    others = ", ".join(map(write, known)).replace("parameter ", "")
+    return f"there is no {write(name)}; there are {others}"
 
 
 # ------------------------------------------------------------------ values

@@ -26,6 +26,12 @@ class Session(NamedTuple):
     run: RunFolder
     location: str
 
+    @property
+    def masks(self) -> str:
+        """Return what counts as a nucleus in the files, as notebook 01 has noted."""
+        is_noted = self.run.file("masks.json").exists()
+        return self.run.read_json("masks.json") if is_noted else "numbered"
+
     def read_data(self, *, faults: str | None = None, masks: str | None = None) -> DataSet:
         """Return the data set; `faults` says what happens to images that are not sound.
 
@@ -34,9 +40,9 @@ class Session(NamedTuple):
         reported them. Where they are refused, `faults.csv` lists them.
         """
         faults = faults or ("skip" if self.run.file("split.csv").exists() else "refuse")
-        noted = self.run.read_json("masks.json") if self.run.file("masks.json").exists() else None
+        noted = self.masks
         try:
-            data = read_data_set(self.location, faults=faults, masks=masks or noted or "numbered")
+            data = read_data_set(self.location, faults=faults, masks=masks or noted)
         except DataFaultError as error:
             self.run.write_csv("faults.csv", error.faults)
             raise
@@ -46,7 +52,7 @@ class Session(NamedTuple):
                 "nothing to learn from; put label images into a folder masks/ beside images/ (see "
                 "data/README.md), or let `nuclei predict` segment them"
             )
-        if masks and masks != (noted or "numbered"):
+        if masks and masks != noted:
             self.run.write_json("masks.json", masks)
         return data
 
@@ -111,7 +117,7 @@ class Session(NamedTuple):
                     "notebook 01 with a new `run` and a `test_split_ratio` above 0"
                 )
             return sides["test"], known[known["split"] == "test"]
-        test, labelled = read_data_set(location).labelled, data.labelled
+        test, labelled = read_data_set(location, masks=self.masks).labelled, data.labelled
         places = match_pixels(test.images, labelled.images)
         about = known.set_index("id").loc[labelled.ids].iloc[places].reset_index(drop=True)
         new = places < 0

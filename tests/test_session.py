@@ -177,7 +177,12 @@ def test_every_page_reads_masks_as_the_first_one_did(tmp_path, write_set):
         session.read_data(masks="numbered")
     assert (session.run.read_csv("faults.csv")["fault"] == "number in several pieces").all()
     assert session.read_data(masks="components").table["n_nuclei"].tolist() == [3]
-    assert session.read_data().table["n_nuclei"].tolist() == [3]
+    data = session.read_data()
+    assert data.table["n_nuclei"].tolist() == [3]
+    settle_split(session, DRAWN.iloc[:1].assign(split="train"))
+    other = write_set(files_of("b", some_image(1), [whole]), "other")
+    test, _ = session.read_test_set(data, str(other))
+    assert test.table["n_nuclei"].tolist() == [3]
 
 
 def test_a_published_run_is_refused_before_any_work(monkeypatch):

@@ -89,7 +89,10 @@ def _read_one(source: Source, entry: Entry, shape: tuple[int, int], masks: str) 
     try:
         raw = source.read(name)
         if masks == "numbered" and raw.startswith(JPEG_SIGNATURE):
-            raise ValueError("a JPEG, which changes numbers; save it as PNG or TIFF")
+            raise ValueError(
+                "a JPEG, which changes numbers; save it as PNG or TIFF, or let `--masks components` "
+                "count the pieces"
+            )
         stored = read_label_image(raw, allow_colours=masks != "numbered")
     except Exception as reason:  # decoders raise many types for a damaged file
         return Truth(nothing, [Fault("unreadable mask", entry.id, 1, f"{name}: {reason}")])
