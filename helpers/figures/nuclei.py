@@ -46,9 +46,9 @@ OUTCOME_COLOURS = {
 """Colours from seaborn's colour-blind palette; an outcome has the same one in every figure."""
 PUBLISHED_LINES = ("solid", "dashed", "dashdot", "dotted")
 RESIZED = {
-    "as_is": "the image as it is",
-    "found": "it at the scale found",
-    "given": "it with the diameter given",
+    "as_is": "not resized",
+    "found": "resized by the scale found",
+    "given": "resized by the diameter given",
 }
 """Ways in which `benchmarks/sizes.py` segments an image."""
 _SIZE_SCORES = {
@@ -156,7 +156,8 @@ def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     _count_above(classes["diameter_px"], classes["n_nuclei"], ax)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set(ylim=(0, 1), xlabel="diameter of the nucleus (px)", ylabel="share of nuclei found")
-    ax.set_title(f"n = {classes['n_nuclei'].sum():,} nuclei, of each class below", pad=16)
+    title = f"n = {classes['n_nuclei'].sum():,} nuclei; numbers: those of each class of size"
+    ax.set_title(title, pad=16)
     legend_beside(ax)
     return ax
 
@@ -195,8 +196,8 @@ def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None
     ax.set_xticks(sizes["diameter_px"], [f"{x:g}" for x in sizes["diameter_px"]])
     ax.set(ylim=(0, 1), xlabel="median diameter of the nuclei in the image (px)")
     ax.set(ylabel=_SIZE_SCORES[score])
-    ax.set_title("n images of each size below", pad=16)
-    legend_beside(ax, title="the network sees")
+    ax.set_title("numbers: images of each size", pad=16)
+    legend_beside(ax)
     return ax
 
 
@@ -275,18 +276,14 @@ def plot_nuclei_examples(
 
 
 def window_around(nucleus: NDArray[np.bool_], margin_px: int = 12) -> tuple[slice, slice]:
-    """Return rows and columns of a square around a nucleus, moved to lie inside the image.
+    """Return rows and columns of a square with a nucleus in its middle; it may leave the image.
 
     Examples
     --------
     >>> window_around(np.array([[True, False, False, False], [False] * 4]), margin_px=1)
-    (slice(0, 2, None), slice(0, 3, None))
+    (slice(-1, 2, None), slice(-1, 2, None))
     """
     (box,) = find_objects(nucleus.astype(np.uint8))
     side = max(part.stop - part.start for part in box) + 2 * margin_px
-    starts = [
-        max(0, min((part.start + part.stop - side) // 2, length - side))
-        for part, length in zip(box, nucleus.shape, strict=True)
-    ]
-    ends = [min(start + side, length) for start, length in zip(starts, nucleus.shape, strict=True)]
-    return tuple(slice(*pair) for pair in zip(starts, ends, strict=True))
+    starts = [(part.start + part.stop - side) // 2 for part in box]
+    return tuple(slice(start, start + side) for start in starts)

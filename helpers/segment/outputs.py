@@ -18,12 +18,13 @@ import tifffile
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
 from helpers.data.problems import name_some
 from helpers.figures.common import PREDICTION, stretch
 from helpers.run_folder import RunFolder, write_whole
-from helpers.segment.measure import COLUMNS
+from helpers.segment.measure import COLUMNS, median_diameter
 
 LABELS, MASK, OVERLAY = "_labels.tif", "_mask.png", "_overlay.png"
 OUTPUTS = (MASK, OVERLAY, LABELS)
@@ -204,18 +205,35 @@ def _digest(image: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+PX_A_LINE = 450
+"""An outline is one pixel wide for each so many pixels of the overlay's longer side."""
+
+
 def draw_overlay(
     image: NDArray, labels: NDArray[np.integer], max_side_px: int = 2000
 ) -> NDArray[np.uint8]:
     """Return the image, its contrast stretched, with every nucleus outlined in orange.
 
-    Of an image larger than `max_side_px` every second, third, ... row and column is shown, as
-    (h, w, 3) uint8.
+    Outlines are wider in a large image, so that they are seen where the overlay is shown small;
+    never wider than an eighth of the nuclei. Of an image larger than `max_side_px` every second,
+    third, ... row and column is shown, as (h, w, 3) uint8.
     """
     step = -(-max(image.shape[:2]) // max_side_px)
     image, labels = image[::step, ::step], labels[::step, ::step]
     shown = np.floor(stretch(image) * 255 + 0.5).astype(np.uint8)
     shown = shown if shown.ndim == 3 else np.repeat(shown[..., np.newaxis], 3, axis=2)
     colour = np.floor(np.array(to_rgb(PREDICTION)) * 255 + 0.5)
-    shown[find_boundaries(labels, mode="inner")] = colour.astype(np.uint8)
+    shown[_outline(labels)] = colour.astype(np.uint8)
     return shown
+
+
+def _outline(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return the outermost pixels of every nucleus, more of them in a large image."""
+    outline = find_boundaries(labels, mode="inner")
+    areas = np.bincount(labels.ravel())[1:]
+    if not areas.any():
+        return outline
+    width = int(min(max(labels.shape) / PX_A_LINE, median_diameter(areas[areas > 0]) / 8))
+    if width < 2:
+        return outline
+    return binary_dilation(outline, iterations=width - 1, mask=labels > 0)
