@@ -16,7 +16,7 @@ from helpers.parameters import (
     explain_unknown,
     read_text,
 )
-from helpers.run_folder import PUBLISHED, REFERENCE, ROOT, RunFolder
+from helpers.run_folder import PUBLISHED, REFERENCE, ROOT, RunFolder, shorten
 from helpers.series import (
     ENVIRONMENT,
     NOTEBOOKS_DIR,
@@ -240,7 +240,7 @@ def _segment(images: str, out: str, network: str, **options: Any) -> int:
 
 def _data(name: str, arguments: Sequence[str]) -> int:
     """Download a data set of nuclei; without a name, that of the Data Science Bowl 2018."""
-    from helpers.data.download import main as download
+    from helpers.data.download import SETS, describe, fetch
 
     def extend(parser: Parser) -> None:
         parser.add_argument("names", nargs="*", help="data sets; nuclei data --list shows them")
@@ -248,9 +248,16 @@ def _data(name: str, arguments: Sequence[str]) -> int:
 
     options, given = _read_options(name, arguments, DATA, extend)
     if options.list:
-        return download(["--help"])
-    names = [*options.names, *filter(None, [given.get("name")])]
-    return download([*names, *(f"--folder={each}" for each in filter(None, [given.get("folder")]))])
+        print("\n".join(map(describe, SETS)))
+        return FINE
+    for each in [*options.names, *filter(None, [given.get("name")])] or ["bbbc038"]:
+        try:
+            path = fetch(each, given.get("folder") or ROOT / "data")
+        except (OSError, ValueError) as reason:
+            print(f"{each}: {reason}", file=sys.stderr)
+            return FAILED
+        print(f"{describe(each)}\n  in {shorten(path)}")
+    return FINE
 
 
 def _settings(name: str, arguments: Sequence[str]) -> int:

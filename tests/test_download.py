@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pooch
 import pytest
 
+from helpers.command import main
 from helpers.data import download
-from helpers.data.download import SETS, fetch, main
+from helpers.data.download import SETS, fetch
 
 
 def pack(files):
@@ -95,10 +96,10 @@ def test_unsafe_names_are_refused(server, tmp_path):
 
 
 def test_the_command_says_what_is_wrong_in_a_line(server, tmp_path, capsys):
-    assert main(["bbbc038", "--folder", str(tmp_path)]) == 0
+    assert main(["data", "bbbc038", "--folder", str(tmp_path)]) == 0
     assert "CC0" in capsys.readouterr().out
     server.content = None
-    assert main(["bbbc038_test", "--folder", str(tmp_path)]) == 1
+    assert main(["data", "bbbc038_test", "--folder", str(tmp_path)]) == 1
     assert "404" in capsys.readouterr().err
-    assert main(["nothing", "--folder", str(tmp_path)]) == 1
+    assert main(["data", "nothing", "--folder", str(tmp_path)]) == 1
     assert "must be one of bbbc038, bbbc038_test, stardist" in capsys.readouterr().err

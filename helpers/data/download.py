@@ -1,7 +1,5 @@
-"""Downloads published sets of annotated nuclei: `python -m helpers.data.download [NAME ...]`."""
+"""Downloads published sets of annotated nuclei."""
 
-import argparse
-import sys
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -122,28 +120,3 @@ def _check_archive(path: Path) -> None:
         raise ValueError(
             f"{path.name} is damaged ({reason}) and was deleted; download it again"
         ) from None
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Download the sets that are named; return 0, or 1 after a message."""
-    parser = argparse.ArgumentParser(
-        prog="nuclei data",
-        description="Download published images of nuclei.",
-        epilog="\n".join(map(describe, SETS)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", default=["bbbc038"], metavar="NAME")
-    parser.add_argument("--folder", default=ROOT / "data", help="where to keep the archives")
-    chosen = parser.parse_args(arguments)
-    for name in chosen.names:
-        try:
-            path = fetch(name, chosen.folder)
-        except (OSError, ValueError) as reason:
-            print(f"{name}: {reason}", file=sys.stderr)
-            return 1
-        print(f"{describe(name)}\n  in {shorten(path)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,7 @@
 """TIFF: which image of a file is meant, and that all of it is there."""
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -162,11 +163,7 @@ def _take(tiff, series, read_frame, order, channel, plane):
     rows, plane_note = _choose_planes(plane, series, len(order))
 
     def project(index: int) -> np.ndarray:
-        frames = (read_frame(order[row, index]) for row in rows)
-        result = next(frames)
-        for frame in frames:
-            result = np.maximum(result, frame)
-        return result
+        return reduce(np.maximum, (read_frame(order[row, index]) for row in rows))
 
     if is_colour and order.shape[1] == 1:
         return project(0), has_alpha, False, [plane_note]

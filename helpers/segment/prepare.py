@@ -69,7 +69,8 @@ def prepare(
         if not valid.any():
             raise ValueError("no pixel of the image is valid")
         box = ndimage.find_objects(valid.astype(np.int8))[0]
-        gray, valid = fill(gray[box], valid[box]), valid[box]
+        gray, valid = gray[box].copy(), valid[box]
+        gray[~valid] = np.median(gray[valid], axis=0).astype(gray.dtype)
         warnings += [f"{1 - valid.mean():.0%} of the field is margin"] if valid.mean() < 0.5 else []
     gray, spots = tame_range(gray)
     return Field(gray, valid, box, name, warnings + spots)
@@ -108,13 +109,6 @@ def _ends_straight(margin: NDArray[np.bool_]) -> bool:
         total += lengths.sum()
         straight += lengths[lengths >= shortest].sum()
     return total > 0 and straight >= STRAIGHT * total
-
-
-def fill(image: NDArray, valid: NDArray[np.bool_]) -> NDArray:
-    """Return `image` with the median of what is valid wherever it is not."""
-    filled = image.copy()
-    filled[~valid] = np.median(image[valid], axis=0).astype(image.dtype)
-    return filled
 
 
 def _choose(image, valid, channel) -> tuple[NDArray, str]:
