@@ -280,20 +280,6 @@ def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, 
     assert len(calls) == 2
 
 
-def test_an_interrupted_read_leaves_nothing(read, write_set, monkeypatch, tmp_path):
-    path = write_set(two_images())
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(data, "read_entry", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            read(path)
-    assert list((tmp_path / "cache").iterdir()) == []
-    assert len(read(path)) == 2
-
-
 def test_labels_hold_more_than_255_nuclei():
     class Masks:
         def read(self, name):

@@ -184,27 +184,6 @@ def test_an_interrupted_run_goes_on_with_the_rest(images, tmp_path, stop_at):
     assert not list(out.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("ending", ["_mask.png", "_overlay.png", "_labels.tif"])
-def test_an_image_interrupted_while_it_was_written_is_done_anew(
-    images, tmp_path, monkeypatch, ending
-):
-    out, replace = tmp_path / "out", type(tmp_path).replace
-
-    def stop(path, target):
-        if str(target).endswith(f"one{ending}"):
-            raise KeyboardInterrupt
-        return replace(path, target)
-
-    monkeypatch.setattr(type(tmp_path), "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run(Thresholder(), images, out)
-    monkeypatch.undo()
-    assert not (out / "one_labels.tif").exists()
-    network = Thresholder()
-    assert len(run(network, images, out)) == 3
-    assert network.seen == 2 and (out / "one_labels.tif").exists()
-
-
 # ---------------------------------------------------------------- nothing is overwritten
 
 

@@ -30,28 +30,13 @@ COLUMNS = ["id", "part", "height", "width", "channels", "dtype", "n_nuclei", "la
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images, their label images, and what is known about both.
+    """Images, their label images, and what is known about both; arrays are read when asked for."""
 
-    Attributes
-    ----------
-    images : sequence of uint8 or uint16 ndarray, (H, W) or (H, W, 3)
-        Read when asked for. Alpha is dropped; three equal channels are one.
-    labels : sequence of int32 ndarray, (H, W), or None
-        As from `helpers.data.truth.read_truth`; None for an image without masks.
-    table : DataFrame
-        One row an image: `COLUMNS`, with part "train", "validation" or "test" as its folder is
-        named, height and width in pixels, channels and dtype as in the file.
-    faults : DataFrame
-        One row a fault of the whole location; see `helpers.data.problems.tabulate_faults`.
-    key : str
-        Changes with the files of the location.
-    """
-
-    images: LazyArrays
-    labels: LazyArrays
-    table: pd.DataFrame
-    faults: pd.DataFrame
-    key: str
+    images: LazyArrays  # (H, W) or (H, W, 3), uint8 or uint16; alpha dropped, equal channels merged
+    labels: LazyArrays  # (H, W) int32 from `helpers.data.truth.read_truth`; None without masks
+    table: pd.DataFrame  # one row an image: `COLUMNS`, part being "train", "validation" or "test"
+    faults: pd.DataFrame  # of the location, from `helpers.data.problems.tabulate_faults`
+    key: str  # changes with the files of the location
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -25,30 +25,14 @@ SMOOTH = 16  # largest step between entries of a lookup table, of 255; palettes 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """The pixels of an image file, and what the file says of them.
+    """The pixels of an image file, and what the file says of them."""
 
-    Attributes
-    ----------
-    pixels : (H, W) or (H, W, 3) array of uint8, uint16 or float32
-        Finite, as they are stored: no note on orientation turns them.
-    valid : (H, W) bool array or None
-        False where the file has no image: alpha 0, NaN or infinity. None: image everywhere.
-    pixel_size_um : float or None
-        Side of a pixel in micrometres, if the file says it.
-    pixel_size_source : str
-        "OME", "ImageJ", "MetaMorph" or "resolution tag"; "" without a size.
-    n_channels : int
-        In the file, alpha included, after the choice of a channel.
-    about : str
-        What was chosen and changed, for a table: "channel 2 of 3 (DAPI); maximum of 5 planes".
-    """
-
-    pixels: NDArray
-    valid: NDArray[np.bool_] | None = None
+    pixels: NDArray  # (H, W) or (H, W, 3) of uint8, uint16 or float32: finite, as stored, unturned
+    valid: NDArray[np.bool_] | None = None  # (H, W), False at alpha 0, NaN, infinity; None: nowhere
     pixel_size_um: float | None = None
-    pixel_size_source: str = ""
-    n_channels: int = 1
-    about: str = ""
+    pixel_size_source: str = ""  # "OME", "ImageJ", "MetaMorph" or "resolution tag"
+    n_channels: int = 1  # in the file, alpha included, after the choice of a channel
+    about: str = ""  # what was chosen and changed: "channel 2 of 3 (DAPI); maximum of 5 planes"
 
 
 class Patch(NamedTuple):

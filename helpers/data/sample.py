@@ -61,23 +61,17 @@ def sample_truth():
     One row an image: `id`, `modality`, `field` (images cut from one field of view share its
     number), `row` and `column` in that field, `height`, `width` (pixels), `channels` (as stored).
     """
-    rows = []
-    for number, field in enumerate(FIELDS):
-        for row, column in np.ndindex(field.grid):
-            index = sum(known["modality"] == field.modality for known in rows)
-            rows.append(
-                {
-                    "id": f"sample_{field.modality}_{index:02d}",
-                    "modality": field.modality,
-                    "field": number,
-                    "row": row,
-                    "column": column,
-                    "height": field.tile_px[0],
-                    "width": field.tile_px[1],
-                    "channels": {"gray": 1, "rgb": 3, "rgba": 4}[field.stored],
-                }
-            )
-    return pd.DataFrame(rows)
+    n_channels = {"gray": 1, "rgb": 3, "rgba": 4}
+    rows = [
+        (field.modality, number, row, column, *field.tile_px, n_channels[field.stored])
+        for number, field in enumerate(FIELDS)
+        for row, column in np.ndindex(field.grid)
+    ]
+    columns = ["modality", "field", "row", "column", "height", "width", "channels"]
+    table = pd.DataFrame(rows, columns=columns)
+    order = table.groupby("modality").cumcount().map("{:02d}".format)
+    table.insert(0, "id", "sample_" + table["modality"] + "_" + order)
+    return table
 
 
 def write_sample(folder: str | Path, seed: int = 0) -> Path:
@@ -132,13 +126,9 @@ def write_examples(folder: str | Path, seed: int = 1) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
-    small, large, gray = (
-        draw_image(modality, rng)[0]
-        for modality in ("small_fluorescent", "large_fluorescent", "grayscale_tissue")
-    )
-    purple, pink = (
-        draw_image(modality, rng)[0] for modality in ("purple_tissue", "pink_purple_tissue")
-    )
+    names = ["small_fluorescent", "large_fluorescent"]
+    names += ["grayscale_tissue", "purple_tissue", "pink_purple_tissue"]
+    small, large, gray, purple, pink = (draw_image(name, rng)[0] for name in names)
     Image.fromarray(small).save(folder / "small nuclei.png")
     tifffile.imwrite(folder / "large_nuclei_16bit.tif", large.astype(np.uint16) * 257)
     tifffile.imwrite(folder / "grayscale_tissue_float.tif", gray.astype(np.float32) / 255)
@@ -176,8 +166,6 @@ def _write_one(folder, image, labels):
 def _store(image, stored):
     if stored == "gray":
         return image
-    if image.ndim == 2:
-        image = np.stack([image] * 3, axis=-1)
-    if stored == "rgba":
-        image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
-    return image
+    image = np.dstack([image] * 3) if image.ndim == 2 else image
+    opaque = np.full(image.shape[:2], 255, np.uint8)
+    return np.dstack([image, opaque]) if stored == "rgba" else image
