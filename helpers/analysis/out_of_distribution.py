@@ -119,20 +119,9 @@ class Familiarity:
         return f"colours unlike those of the training images; {LOOK_FIRST}"
 
     def to_json(self) -> dict:
-        """Return what `from_json` takes: `limit`, and `looks` as a list a training image."""
+        """Return what `read_familiarity` reads: `limit`, and `looks` as a list a training image."""
         rows = self.looks.round(4).to_numpy().tolist()
         return {"columns": list(LOOKS), "limit": self.limit, "looks": rows}
-
-    @classmethod
-    def from_json(cls, content: dict):
-        """Return the familiarity that `to_json` described; ValueError for anything else."""
-        if not isinstance(content, dict) or content.get("columns") != list(LOOKS):
-            raise ValueError(
-                f"not a familiarity with the numbers {', '.join(LOOKS)}; execute notebook 02 again"
-            )
-        return cls(
-            pd.DataFrame(content["looks"], columns=list(LOOKS), dtype=float), content["limit"]
-        )
 
 
 def leave_out(
@@ -161,13 +150,11 @@ def leave_out(
 
 
 def read_familiarity(path: str | Path) -> Familiarity:
-    """Return the familiarity in a JSON file, as notebook 02 writes it beside a network."""
+    """Return the familiarity in a JSON file that notebook 02 wrote; ValueError for another file."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Familiarity.from_json(content)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"familiarity {str(path)!r} does not exist; execute notebook 02 of the run first"
-        ) from None
-    except ValueError as reason:
-        raise ValueError(f"{str(path)!r}: {reason}") from None
+        looks = pd.DataFrame(content["looks"], columns=content["columns"], dtype=float)
+        return Familiarity(looks[list(LOOKS)], content["limit"])
+    except (ValueError, KeyError, TypeError) as reason:
+        message = f"{str(path)!r} is damaged ({reason}); execute notebook 02 of the run again"
+        raise ValueError(message) from None

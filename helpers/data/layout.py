@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import PurePosixPath
+from posixpath import basename, dirname, join, split, splitext
 from typing import TYPE_CHECKING, NamedTuple
 
 from helpers.data.problems import name_some
@@ -93,8 +93,7 @@ def _sort_pairs(known: dict[str, str]) -> dict[str, str]:
     stems: dict[str, dict[str, str]] = defaultdict(dict)  # by folder: the name of each stem
     for name in known.values():
         if _PICTURE.search(name):
-            path = PurePosixPath(name)
-            stems[_text(path.parent)][path.stem] = name
+            stems[dirname(name)][_stem(name)] = name
     moved = {}
     for held in stems.values():
         images = {stem for stem in held if not _OF_MASK.search(stem)}
@@ -104,9 +103,7 @@ def _sort_pairs(known: dict[str, str]) -> dict[str, str]:
             if image is not None:
                 moved |= {held[stem]: "masks", held[image]: "images"}
     return {
-        stored: str(PurePosixPath(name).parent / moved[name] / PurePosixPath(name).name)
-        if name in moved
-        else name
+        stored: join(dirname(name), moved[name], basename(name)) if name in moved else name
         for stored, name in known.items()
     }
 
@@ -139,11 +136,9 @@ def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
     folders = {folder for folder, _ in files}
     _refuse_several(source, folders)
     for name in source.members:  # a folder with nothing in it is an image without its file
-        path = PurePosixPath(name)
-        if not name.endswith("/") or path.name in PARTS:
-            continue
-        if _text(path.parent) in folders - flat:
-            files.setdefault((_text(path.parent), path.name), defaultdict(list))
+        folder, key = split(name.rstrip("/"))
+        if name.endswith("/") and key not in PARTS and folder in folders - flat:
+            files.setdefault((folder, key), defaultdict(list))
     if not any(kinds["images"] for kinds in files.values()):
         raise ValueError(f"no images in {str(source.path)!r}: {_describe(source)}. {LAYOUTS}")
     parts, listed = _name_parts(source, files), _read_lists(source, others)
@@ -171,48 +166,41 @@ def _find_flat(members: dict[str, str]) -> set[str]:
     """
     held: dict[str, Counter] = defaultdict(Counter)
     for name in members:
-        inner = PurePosixPath(name).parent
-        if not name.endswith("/") and inner.name in _KINDS:
-            held[_text(inner.parent)][inner.name] += 1
-    named = {folder for folder in held if not folder or PurePosixPath(folder).name in PARTS}
+        folder, kind = split(dirname(name))
+        if not name.endswith("/") and kind in _KINDS:
+            held[folder][kind] += 1
+    named = {folder for folder in held if not folder or basename(folder) in PARTS}
     own = {folder for folder, n in held.items() if n["images"] or n["masks"]} - named
     if len(held) == 1 and own:
         (n,) = held.values()
         return own if n["labels"] or n["images"] > 1 else set()
-    return {folder for folder in named if not any(_is_below(image, folder) for image in own)}
-
-
-def _is_below(name: str, folder: str) -> bool:
-    return not folder or name.startswith(f"{folder}/")
+    return {f for f in named if not any(not f or image.startswith(f"{f}/") for image in own)}
 
 
 def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[str]]:
     """Group names by (folder of the data set, id) and by "images" or "masks"."""
-    files: dict[tuple[str, str], dict[str, list[str]]] = {}
+    files: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     images: dict[str, set[str]] = defaultdict(set)
     for name in members:
-        path = PurePosixPath(name)
-        if path.parent.name == "images" and not name.endswith("/"):
-            images[_text(path.parent.parent)].add(path.stem)
+        folder, kind = split(dirname(name))
+        if kind == "images" and not name.endswith("/"):
+            images[folder].add(_stem(name))
     indices = {folder: _index_images(stems) for folder, stems in images.items()}
     others = []
     for name in members:
-        path = PurePosixPath(name)
-        inner = path if name.endswith("/") else path.parent
-        folder = _text(inner.parent)
-        if inner.name in _KINDS and folder in flat:
-            if not name.endswith("/"):
-                key = path.stem
-                if inner.name != "images":
-                    key = _find_image(key, indices.get(folder, {})) or key
-                kinds = files.setdefault((folder, key), defaultdict(list))
-                kinds[_KINDS[inner.name]].append(name)
-        elif inner.name in ("images", "masks") and len(inner.parts) > 1:
-            owner = (_text(inner.parent.parent), inner.parent.name)
-            kinds = files.setdefault(owner, defaultdict(list))
-            if not name.endswith("/"):
-                kinds[inner.name].append(name)
-        elif not name.endswith("/"):
+        folder, kind = split(dirname(name))
+        is_file = not name.endswith("/")
+        if kind in _KINDS and folder in flat:
+            key = _stem(name)
+            if kind != "images":
+                key = _find_image(key, indices.get(folder, {})) or key
+            if is_file:
+                files[folder, key][_KINDS[kind]].append(name)
+        elif kind in ("images", "masks") and folder:
+            kinds = files[split(folder)]
+            if is_file:
+                kinds[kind].append(name)
+        elif is_file:
             others.append(name)
     return files, others
 
@@ -221,7 +209,7 @@ def _name_parts(source: "Source", files: dict) -> dict[str, str]:
     """Name each folder's part after it; where no name tells, masks make a training set."""
     parts = {}
     for folder in {folder for folder, _ in files}:
-        named = PARTS.get(PurePosixPath(folder).name if folder else source.path.stem)
+        named = PARTS.get(basename(folder) if folder else source.path.stem)
         has_masks = any(kinds["masks"] for (owner, _), kinds in files.items() if owner == folder)
         parts[folder] = named or ("train" if has_masks else "test")
     return parts
@@ -231,23 +219,22 @@ def _read_lists(source: "Source", others: list[str]) -> dict[str, str]:
     """Return the part of each id that a list beside the images gives: test.txt, as in BBBC039."""
     listed = {}
     for name in others:
-        path = PurePosixPath(name)
-        if path.suffix == ".txt" and path.stem in PARTS:
+        if name.endswith(".txt") and _stem(name) in PARTS:
             lines = source.read(name).decode("utf-8", "replace").split("\n")
-            listed |= {PurePosixPath(line.strip()).stem: PARTS[path.stem] for line in lines}
+            listed |= {_stem(line.strip()): PARTS[_stem(name)] for line in lines}
     return listed
 
 
 def _refuse_several(source: "Source", folders: set[str]) -> None:
     roots = set()
     for folder in folders:
-        path = PurePosixPath(folder)
-        while path.name in PARTS:
-            path = path.parent
-        roots.add(_text(path) or ".")
+        while basename(folder) in PARTS:
+            folder = dirname(folder)
+        roots.add(folder or ".")
     if len(roots) > 1:
         raise ValueError(
-            f"{str(source.path)!r} holds {len(roots)} data sets, in {name_some(map(repr, sorted(roots)), 5)}; "
+            f"{str(source.path)!r} holds {len(roots)} data sets, in "
+            f"{name_some(map(repr, sorted(roots)), 5)}; "
             f"point `data` at one of them. {LAYOUTS}"
         )
 
@@ -257,7 +244,7 @@ def _describe(source: "Source") -> str:
     files = [name for name in source.members if not name.endswith("/")]
     tops = sorted({name.split("/")[0] + "/" * ("/" in name) for name in source.members})
     found = f"found {len(files)} files, at its top {name_some(map(repr, tops), 5) or 'nothing'}"
-    endings = Counter(PurePosixPath(name).suffix.lower() for name in files)
+    endings = Counter(splitext(name)[1].lower() for name in files)
     if endings[".json"]:
         return f"{found}: annotations in JSON, as COCO has them; draw them as label images"
     if endings[".roi"] or endings[".zip"]:
@@ -269,5 +256,5 @@ def _describe(source: "Source") -> str:
 
 
 
-def _text(path: PurePosixPath) -> str:
-    return "" if path == PurePosixPath(".") else str(path)
+def _stem(name: str) -> str:
+    return splitext(basename(name))[0]

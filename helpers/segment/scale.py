@@ -242,8 +242,7 @@ def _reduce(network, image: NDArray, places, best: Trial, known) -> Trial:
     """
     if min(*image.shape[:2], TRIAL_PX) * best.scale <= known[1]:
         return best  # too small to hold a nucleus that the network does not know
-    smaller = [scale for round_ in ROUNDS for scale in round_ if scale < best.scale <= 1]
-    for scale in smaller:
+    for scale in [s for round_ in ROUNDS for s in round_ if s < best.scale <= 1]:
         if not _fits(image, scale):
             break
         trial = try_scale(network, image, scale, places)
@@ -261,16 +260,14 @@ def _conclude(best: Trial, known: tuple[float, float]) -> Scale:
         scale = round(_middle(known) / best.diameter_px, 4)
         reason += f", brought to {_middle(known):.1f} px; the network knows {_say_range(known)}"
         return Scale(scale, best.diameter_px, reason)
-    reason += f"{_say_seen(best)}; the network knows {_say_range(known)}"
+    if best.scale != 1:
+        reason += f", {best.diameter_px * best.scale:.1f} px as resized"
+    reason += f"; the network knows {_say_range(known)}"
     return Scale(best.scale, best.diameter_px, reason, best.labels)
 
 
 def _fits(square: NDArray, scale: float) -> bool:
     return scale >= 1 or min(square.shape[:2]) * scale >= MIN_SIDE_PX
-
-
-def _say_seen(trial: Trial) -> str:
-    return f", {trial.diameter_px * trial.scale:.1f} px as resized" if trial.scale != 1 else ""
 
 
 def _say_range(known: tuple[float, float]) -> str:
