@@ -28,8 +28,8 @@ from helpers.analysis.splits import split_by_group
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.evaluation.masks import dice, iou
 from helpers.evaluation.nuclei import SCORES as NUCLEI
-from helpers.evaluation.nuclei import match_data_set, score_nuclei
-from helpers.evaluation.summary import bootstrap_interval, by_modality, summarise_scores
+from helpers.evaluation.nuclei import match_data_set, score_nuclei, summarise_nuclei
+from helpers.evaluation.summary import bootstrap_interval, by_modality
 from helpers.evaluation.tuning import tune_network
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
@@ -247,18 +247,6 @@ def read_folds(run: RunFolder) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def summarise_folds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return scores with 95 % intervals over fields of view, by modality and for all images.
-
-    Every image is tested by the one network that has not seen it, so the images of all folds are
-    summarised as those of one test set. What two trainings would differ by is not in the interval.
-    """
-    summary = summarise_scores(table, (*NUCLEI, *FOREGROUND))
-    counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
-    summary.insert(4, "n_nuclei", summary["modality"].map(counts))
-    return summary
-
-
 def compare_splits(grouped: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
     """Return by how much the random split scores higher on the same images, and where.
 
@@ -293,9 +281,14 @@ def _difference(pairs: pd.DataFrame, score: str) -> dict[str, float]:
 
 
 def summarise(run: RunFolder) -> None:
-    """Write `summary.csv` and, where both splits have folds, `comparison.csv`."""
+    """Write `summary.csv` and, where both splits have folds, `comparison.csv`.
+
+    Every image is tested by the one network that has not seen it, so the images of all folds are
+    summarised as those of one test set. What two trainings would differ by is not in the interval.
+    """
     grouped, random = (RunFolder(run.path / split) for split in SPLITS)
-    run.write_csv("summary.csv", summarise_folds(read_folds(grouped)).round(4))
+    summary = summarise_nuclei(read_folds(grouped), (*NUCLEI, *FOREGROUND))
+    run.write_csv("summary.csv", summary.round(4))
     if any(random.path.glob(f"fold_*/{RESULT}")):
         compared = compare_splits(read_folds(grouped), read_folds(random))
         run.write_csv("comparison.csv", compared.round(4))

@@ -1,3 +1,4 @@
+import importlib
 import io
 import zipfile
 from pathlib import Path
@@ -17,6 +18,13 @@ def dsb2018() -> Path:
     if not (folder / "stage1_train.zip").is_file():
         pytest.skip("real images (BBBC038) are not at ../shared/dsb2018")
     return folder
+
+
+def load_benchmark(name):
+    """A module of benchmarks/, which is no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        return importlib.import_module(name)
 
 
 def png(array) -> bytes:

@@ -1,6 +1,5 @@
 """The benchmark that trains a network a fold: who is tested when, resuming, and its tables."""
 
-import importlib
 import json
 
 import numpy as np
@@ -11,10 +10,11 @@ from helpers.analysis.modality import MODALITIES
 from helpers.data.data_set import read_data_set
 from helpers.data.sample import write_sample
 from helpers.evaluation.masks import dice
-from helpers.run_folder import ROOT, RunFolder
+from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
 from helpers.targets import get_target
 from helpers.training.devices import Device
+from tests.conftest import load_benchmark
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 TINY = generate_settings(
@@ -24,9 +24,7 @@ TINY = generate_settings(
 
 @pytest.fixture(scope="module")
 def folds():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("cross_validation")
+    return load_benchmark("cross_validation")
 
 
 # ---------------------------------------------------------------- which image in which fold

@@ -1,6 +1,5 @@
 """The benchmark of fine-tuning: three ways, the same test images, trainings that are kept."""
 
-import importlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,18 +8,17 @@ import pytest
 
 from helpers.network.saving import load_model, save_network
 from helpers.network.unet import build_unet
-from helpers.run_folder import ROOT, RunFolder
+from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
 from helpers.training.devices import Device
+from tests.conftest import load_benchmark
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 
 
 @pytest.fixture(scope="module")
 def fine_tuning():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("fine_tuning")
+    return load_benchmark("fine_tuning")
 
 
 def settings_for(**changes):

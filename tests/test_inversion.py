@@ -167,11 +167,8 @@ def test_the_original_floods_and_does_not_reverse(published):
 def test_published_counts(published, variant, side, n, flooded, is_reversed):
     chosen = (published["variant"] == variant) & (published["view"] == "ours")
     masks = published[chosen & published["modality"].str.endswith(side)]
-    assert (len(masks), masks["flooded"].sum(), masks["reversed"].sum()) == (
-        n,
-        flooded,
-        is_reversed,
-    )
+    found = (len(masks), masks["flooded"].sum(), masks["reversed"].sum())
+    assert found == (n, flooded, is_reversed)
 
 
 def test_the_published_tables_come_from_the_kept_scores(published):
@@ -197,10 +194,6 @@ def test_the_kept_trainings_are_read_by_the_same_command():
 
 def test_the_figure_draws_the_shares_in_the_colours_of_its_legend():
     figure = plot_failures(RunFolder("inversion").read_csv("experiment.csv"))
-    assert [ax.get_title().replace("\n", " ") for ax in figure.axes][:2] == [
-        "small fluorescent",
-        "large fluorescent",
-    ]
     patches = [patch for patch in figure.axes[0].patches if patch.get_width() > 0.59]
     assert matplotlib.colors.to_rgb(FLOODED) in {patch.get_facecolor()[:3] for patch in patches}
     shown = {h.get_label(): h.get_facecolor()[:3] for h in figure.legends[0].get_patches()}
@@ -296,8 +289,5 @@ def test_a_constant_gain_is_certain_and_one_field_has_no_interval():
     assert compared["modality"].tolist() == list(MODALITIES[:2])
     assert set(compared["variant"]) == {"balanced"}
     np.testing.assert_allclose(compared[["estimate", "low", "high"]], 0.2)
-    for found in (
-        compare_variants(table.assign(group=0)),
-        summarise_variants(table.assign(group=0)),
-    ):
-        assert found[["low", "high"]].isna().all(axis=None)
+    for find in (compare_variants, summarise_variants):
+        assert find(table.assign(group=0))[["low", "high"]].isna().all(axis=None)

@@ -1,21 +1,18 @@
 """The benchmark of what each choice behind the network is worth."""
 
-import importlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
 from helpers.targets import get_target
+from tests.conftest import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def postprocessing():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("postprocessing")
+    return load_benchmark("postprocessing")
 
 
 class Unsure:

@@ -1,20 +1,17 @@
 """The benchmark of sizes: which images it takes, how it resizes them, and what it counts."""
 
-import importlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skimage.measure import label
 
-from helpers.run_folder import ROOT
+from tests.conftest import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def sizes():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("sizes")
+    return load_benchmark("sizes")
 
 
 class Bright:

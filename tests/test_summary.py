@@ -29,11 +29,11 @@ def test_a_mean_has_the_normal_interval(rng):
 
 def test_the_interval_covers_the_true_mean_as_often_as_it_says():
     hits = 0
-    for seed in range(200):
+    for seed in range(100):
         values = np.random.default_rng(seed).random(60)
-        low, _, high = bootstrap_interval(values, range(60), seed=seed, n_resamples=400, level=0.8)
+        low, _, high = bootstrap_interval(values, range(60), seed=seed, n_resamples=200, level=0.8)
         hits += low <= 0.5 <= high
-    assert 0.7 < hits / 200 < 0.9
+    assert 70 < hits < 90
 
 
 def test_fields_of_equal_values_widen_the_interval_by_the_root_of_their_size(rng):
@@ -96,12 +96,6 @@ def test_a_summary_has_every_modality_and_its_fields(table):
     small = summary.loc[("iou", "small_fluorescent")]
     assert small["low"] < small["estimate"] < small["high"]
     assert summary.loc[("iou", "grayscale_tissue"), ["low", "high"]].isna().all()
-
-
-def test_a_seed_gives_the_same_intervals(table):
-    first, again, other = (summarise_scores(table, n_resamples=99, seed=s) for s in (1, 1, 2))
-    pd.testing.assert_frame_equal(first, again)
-    assert not first["low"].equals(other["low"])
 
 
 def test_a_readers_table_has_a_row_a_modality(table):

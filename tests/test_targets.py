@@ -10,8 +10,6 @@ from helpers.data.data_set import read_data_set
 from helpers.evaluation.matching import average_precision, match
 from helpers.settings import Postprocessing
 from helpers.targets import TARGETS, get_target
-from helpers.targets.base import remove_small
-from helpers.targets.distance import distance_to_rim
 from helpers.targets.flow import flow_to_centre
 from helpers.targets.mask import find_interiors
 
@@ -133,7 +131,7 @@ def test_flow_of_a_bent_nucleus_leads_to_a_pixel_of_it():
 
 def test_the_images_border_is_a_rim_for_distance_and_none_for_boundary():
     labels = np.ones((5, 5), int)
-    assert distance_to_rim(labels)[0, 0] == pytest.approx(1 / 3)
+    assert get_target("distance").encode(labels)[0, 0, 1] == pytest.approx(1 / 3)
     assert get_target("boundary").encode(labels)[..., 1].all()
 
 
@@ -307,13 +305,6 @@ def test_the_seed_threshold_decides_what_grows_and_not_how_far(name):
         found = get_target(name).decode(maps, Postprocessing(seed_threshold=seed_threshold))
         assert found.max() == n, seed_threshold
         np.testing.assert_array_equal(found > 0, mask if n else False)
-
-
-def test_removing_small_nuclei_by_hand():
-    labels = np.array([[0, 3, 3, 7], [0, 5, 5, 5]], np.uint8)
-    assert remove_small(labels, 0).tolist() == [[0, 1, 1, 3], [0, 2, 2, 2]]
-    assert remove_small(labels, 3).tolist() == [[0, 0, 0, 0], [0, 1, 1, 1]]
-    assert remove_small(np.zeros((2, 2), int), 5).tolist() == [[0, 0], [0, 0]]
 
 
 # ---------------------------------------------------------------- decode: any maps at all

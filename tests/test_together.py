@@ -1,22 +1,18 @@
 """The benchmark of several networks together."""
 
-import importlib
-
 import numpy as np
 import pytest
 
 from helpers.network.prediction import Network
-from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
+from tests.conftest import load_benchmark
 
 SETTINGS = generate_settings(1, base_filters=2, input_size=16)
 
 
 @pytest.fixture(scope="module")
 def together():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("together")
+    return load_benchmark("together")
 
 
 class Half(Network):

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,7 @@ from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing,
 from helpers.network.saving import read_settings, save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
-from helpers.settings import generate_settings, parse_settings
+from helpers.settings import generate_settings
 from helpers.targets import get_target
 
 TWO = np.zeros((40, 40), np.int32)
@@ -17,11 +15,7 @@ TWO[5:20, 5:20], TWO[5:20, 20:35] = 1, 2
 
 
 def settings_for(target):
-    values = generate_settings(1, base_filters=2, input_size=16).model_dump(
-        mode="json", by_alias=True
-    )
-    values["model_structure"]["output_params"]["target"] = target
-    return parse_settings(json.dumps(values))
+    return generate_settings(1, base_filters=2, input_size=16).with_overrides({"target": target})
 
 
 class Images:
@@ -127,12 +121,12 @@ def test_what_was_tuned_is_stored_with_the_network_and_nothing_else_changes(trai
     assert after.training == before.training
 
 
-def test_a_mask_is_left_as_it_is(trained):
-    run = trained("foreground")
+@pytest.mark.parametrize(("target", "images"), [("foreground", [TWO]), ("flow", [])])
+def test_masks_and_runs_without_validation_images_are_left_as_they_are(trained, target, images):
+    run = trained(target)
     content = run.file("network.keras").read_bytes()
-    table = tune_run(run, Images(TWO))
-    assert len(table) == 1
-    assert table["score"].isna().all()
+    table = tune_run(run, Images(*images))
+    assert len(table) == 1 and table["score"].isna().all()
     assert run.file("network.keras").read_bytes() == content
 
 
@@ -143,10 +137,3 @@ def test_a_run_is_tuned_and_says_what_was_tried(trained, monkeypatch):
     table = tune_run(run, Images(TWO))
     assert read_settings(run.file("network.keras")).postprocessing.threshold == 0.3
     pd.testing.assert_frame_equal(table.round(4), run.read_csv("tuning.csv"), check_dtype=False)
-
-
-def test_no_validation_images_leave_a_run_as_it_is(trained):
-    run = trained("flow")
-    content = run.file("network.keras").read_bytes()
-    assert tune_run(run, Images())["score"].isna().all()
-    assert run.file("network.keras").read_bytes() == content

@@ -94,7 +94,7 @@ def test_original_settings_build_the_original_layer_by_layer(original):
     assert sum(int(np.prod(w.shape)) for w in original.trainable_weights) == 7_775_601
 
 
-@pytest.mark.parametrize("n_blocks", range(1, 8))
+@pytest.mark.parametrize("n_blocks", [1, 4, 7])
 def test_any_number_of_blocks_gives_probabilities_of_the_inputs_size(n_blocks):
     size = 2**n_blocks
     model = build_unet(generate_settings(n_blocks, base_filters=2, input_size=size))
@@ -129,12 +129,6 @@ def test_null_skip_leaves_the_concatenation_out():
     assert "decoder_block_1_concatenate" not in names
     assert "decoder_block_2_concatenate" in names
     assert model.get_layer("decoder_block_1_conv_1").kernel.shape[2] == 4
-
-
-def test_skip_comes_before_what_comes_up():
-    model = build_unet(generate_settings(2, base_filters=2, input_size=8))
-    names = [layer.name for layer in inputs_of(model.get_layer("decoder_block_1_concatenate"))]
-    assert names == ["encoder_block_2_conv_2", "decoder_block_1_up"]
 
 
 # ---------------------------------------------------------------- targets and normalisation

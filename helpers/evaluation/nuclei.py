@@ -176,13 +176,13 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
 
 
 def summarise_nuclei(
-    table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
+    table: pd.DataFrame, scores: Sequence[str] = SCORES, *, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return each of `SCORES` as `helpers.evaluation.summary.summarise_scores` does, and n_nuclei.
+    """Return the scores as `helpers.evaluation.summary.summarise_scores` does, and n_nuclei.
 
     `table` is as `score_nuclei` gives it. A pooled score is NaN where there are no nuclei.
     """
-    summary = summarise_scores(table, SCORES, n_resamples=n_resamples, seed=seed)
+    summary = summarise_scores(table, scores, n_resamples=n_resamples, seed=seed)
     counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
     summary.insert(4, "n_nuclei", summary["modality"].map(counts))
     return summary

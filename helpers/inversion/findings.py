@@ -8,13 +8,8 @@ from helpers.inversion.variants import VARIANTS
 from helpers.run_folder import RunFolder
 
 MEASURES = (
-    "iou",
-    "recall",
-    "fraction_true",
-    "fraction_pred",
-    "ground_marked",
-    "flooded",
-    "reversed",
+    *("iou", "recall", "fraction_true", "fraction_pred", "ground_marked"),
+    *("flooded", "reversed"),
 )
 
 
@@ -28,15 +23,9 @@ def mark_failures(table: pd.DataFrame) -> pd.DataFrame:
     - *flooded*: at least half of the nuclei is marked too, so the mask covers nearly everything;
     - *reversed*: less than half of the nuclei is marked, so background and nuclei are exchanged.
 
-    No mask is both. One that marks little of the background, or nothing at all, is neither,
-    however wrong it is. In an image without nuclei there is nothing to exchange: its mask can
-    only be flooded.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With recall, fraction_true and fraction_pred, as `helpers.evaluation.scores.evaluate`
-        gives it.
+    No mask is both; one that marks little of the background is neither. In an image without nuclei
+    a mask can only be flooded. `table` has recall, fraction_true and fraction_pred, as
+    `helpers.evaluation.scores.evaluate` gives them.
 
     Examples
     --------
@@ -79,20 +68,10 @@ def summarise_variants(
 ) -> pd.DataFrame:
     """Return each measure by variant, view and modality, with its interval and spread over seeds.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As `helpers.inversion.runs.run_variants` returns it.
-    n_resamples, seed : int
-        Of the bootstrap over fields of view; the seeds of an image are averaged before it.
-
-    Returns
-    -------
-    DataFrame
-        One row a variant, view, modality and measure (those of `MEASURES`; all 0 to 1): estimate,
-        low and high (95 %; NaN where there is one field of view), seed_low and seed_high (smallest
-        and largest mean of one seed), n_images, n_fields and n_seeds. Modalities in the order of
-        `MODALITIES`, variants and views in the order in which they come.
+    `table` is as `helpers.inversion.runs.run_variants` returns it; the seeds of an image are
+    averaged before the bootstrap over fields of view. One row a variant, view, modality and measure
+    (those of `MEASURES`; all 0 to 1): estimate, low and high (95 %; NaN where there is one field),
+    n_images, n_fields, seed_low and seed_high (smallest and largest mean of one seed), n_seeds.
     """
     rows = []
     for (variant, view), scores in table.groupby(["variant", "view"], sort=False):
@@ -116,24 +95,14 @@ def compare_variants(
 ) -> pd.DataFrame:
     """Return by how much each variant exceeds the one that it differs from, on the same images.
 
-    Pairing image with image takes out what makes an image hard for every network. Images that
-    only one of the two was tested on are left out.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `helpers.inversion.runs.run_variants` returns it; the view "ours" of each variant is
-        compared. Variants of which the other one is missing are left out.
-
-    Returns
-    -------
-    DataFrame
-        One row a variant and modality: variant, differs_from, modality; estimate of the difference,
-        low, high (95 %, over fields of view; NaN with one field), n_images and n_fields.
+    `table` is as `helpers.inversion.runs.run_variants` returns it; the view "ours" of each variant
+    is compared, on images and variants of which both are there. One row a variant and modality:
+    variant, differs_from, modality; estimate of the difference, low, high (95 %, over fields of
+    view; NaN with one field), n_images and n_fields.
     """
     ours = table[table["view"] == "ours"]
     means = ours.groupby(["variant", "modality", "group", "id"])[measure].mean()
-    present = [name for name in dict.fromkeys(ours["variant"])]
+    present = list(dict.fromkeys(ours["variant"]))
     rows = []
     for name in present:
         other = VARIANTS[name].differs_from

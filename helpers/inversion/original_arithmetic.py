@@ -54,7 +54,7 @@ class View(NamedTuple):
     """One way to get a mask from a trained network; the defaults are those of this series.
 
     `inputs`: one of `INPUTS`. `cast`: whether the output goes through `cast_output`. `resized`:
-    whether the image is resized to `RESIZED_PX`, and the mask back, instead of keeping its size.
+    whether the image is resized to `RESIZED_PX`, and the mask back.
     """
 
     inputs: str = "as trained"

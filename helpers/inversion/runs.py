@@ -47,17 +47,13 @@ def run_variants(
     known : DataFrame
         One row an image of `data`: id, modality, group and split, as a run's `split.csv`.
     variants, seeds
-        Every variant is trained once with every seed. One that no training image is of the
-        modalities of is left out, with a printed line.
-    device : Device
-        See `helpers.training.devices.choose_device`.
+        Every variant is trained once with every seed, unless no image is of its modalities.
 
     Returns
     -------
     DataFrame
         One row a variant, view, seed and test image, with the columns of `evaluate` and those of
-        `mark_failures`. Images of a modality that a variant is not trained on are all new to it,
-        and all tested.
+        `mark_failures`. Images of a modality that a variant is not trained on are all tested.
 
     Raises
     ------

@@ -17,22 +17,9 @@ OURS = {"ours": View()}
 class Variant(NamedTuple):
     """One way to train a network, and the ways to look at what it predicts.
 
-    Attributes
-    ----------
-    name : str
-        Also the name of its folder.
-    differs_from : str
-        The variant it is compared with, "" for the first.
-    what : str
-        The one thing in which it differs.
-    changes : mapping
-        Values in the settings file, by their dotted names.
-    modalities : tuple of str
-        Modalities of image that it is trained on.
-    prepare : callable, optional
-        Applied to every image before training.
-    views : mapping of str to View
-        Ways to predict with the trained network.
+    `name` is also that of its folder. It differs from another variant in one thing, `what`:
+    `changes` of values in the settings file, by their dotted names; the `modalities` that it is
+    trained on; or what is done to `prepare` every image. `views` are the ways to predict with it.
     """
 
     name: str

@@ -32,16 +32,15 @@ def count_flop(model: keras.Model) -> int:
 def measure_receptive_field(settings: Settings) -> tuple[int, int]:
     """Return the receptive field, (height, width) in pixels: how far the network looks.
 
-    It is the smallest rectangle that holds every input pixel which can change one output pixel.
-    It is found by following an output pixel back to the input, layer by layer (Araujo, Norris and
-    Sim 2019, doi:10.23915/distill.00021, equations 3 and 4). How an output pixel lies to the
-    grid of the poolings matters by some pixels; the largest field counts. Pixels at its rim have
-    far less weight than those in its centre.
+    The smallest rectangle that holds every input pixel which can change one output pixel, found by
+    following that back to the input (Araujo, Norris and Sim 2019, doi:10.23915/distill.00021,
+    equations 3 and 4). How it lies to the grid of the poolings matters by some pixels; the largest
+    field counts.
     """
-    multiple = settings.model_structure.size_multiple
+    structure = settings.model_structure
     return tuple(
-        max(_trace_back(settings.model_structure, axis, pixel) for pixel in range(multiple[axis]))
-        for axis in (0, 1)
+        max(_trace_back(structure, axis, pixel) for pixel in range(multiple))
+        for axis, multiple in enumerate(structure.size_multiple)
     )
 
 
@@ -96,11 +95,6 @@ def tabulate_networks(networks: Mapping[str, Settings]) -> pd.DataFrame:
 
 def measure_diameters(label_images: Iterable[NDArray[np.integer]]) -> NDArray[np.float64]:
     """Return the diameter in pixels of every nucleus: that of a disc of the same area.
-
-    Parameters
-    ----------
-    label_images : iterable of (H, W) integer arrays
-        0 = background.
 
     Examples
     --------

@@ -16,11 +16,8 @@ def cut(
 ) -> NDArray:
     """Return a view of `array` of at most `height` x `width` along its first two axes.
 
-    Parameters
-    ----------
-    start : two floats in [0, 1]
-        Where the cut lies in the room there is, per axis: 0 at the top or left, .5 in the
-        centre, 1 at the bottom or right.
+    `start` says where the cut lies in the room there is, per axis: 0 at the top or left, .5 in the
+    centre, 1 at the bottom or right.
 
     Examples
     --------
@@ -33,16 +30,10 @@ def cut(
 
 
 def rescale(array: NDArray, shape: tuple[int, int], *, order: int = 1) -> NDArray:
-    """Return an image or a label image in another size, in its own type.
+    """Return an image or a label image, (H, W) or (H, W, C), in another size, in its own type.
 
-    Parameters
-    ----------
-    array : (H, W) or (H, W, C) array
-    shape : tuple of int
-        Height and width to bring it to, in pixels.
-    order : {0, 1}
-        1 for images: linear, smoothed first where it is reduced (standard deviation of
-        `skimage.transform.resize`). 0 for label images: the nearest pixel's number.
+    `order` is 1 for images: linear, smoothed first where it is reduced; and 0 for label images: the
+    nearest pixel's number.
     """
     if array.shape[:2] == tuple(shape):
         return array
@@ -72,11 +63,6 @@ def pad_to_multiple(
 ) -> tuple[NDArray, tuple[slice, slice]]:
     """Return `array` mirrored at its edges up to a multiple of `multiple`, and where it lies there.
 
-    Parameters
-    ----------
-    array : (H, W, ...) array
-        Any size from 1 x 1 on.
-
     Examples
     --------
     >>> padded, inside = pad_to_multiple(np.ones((5, 8)), (4, 4))
@@ -85,10 +71,8 @@ def pad_to_multiple(
     """
     missing = [-size % step for size, step in zip(array.shape[:2], multiple, strict=True)]
     pads = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
-    inside = tuple(
-        slice(before, before + size)
-        for (before, _), size in zip(pads, array.shape[:2], strict=True)
-    )
+    starts = zip(pads, array.shape[:2], strict=True)
+    inside = tuple(slice(before, before + size) for (before, _), size in starts)
     return np.pad(array, pads + [(0, 0)] * (array.ndim - 2), mode="symmetric"), inside
 
 

@@ -41,14 +41,8 @@ class MapsLoss(keras.losses.Loss):
     Where the channels are classes ("boundary"): the mean of the mask's loss over the classes, each
     against the others. Otherwise ("distance", "flow"): the loss of the first channel, plus the mean
     squared error of the others over the pixels of true nuclei, summed over channels; what they say
-    in the background does not count.
-
-    Parameters
-    ----------
-    loss : str
-        One of `LOSSES`.
-    target : str
-        A target of several maps; both tensors are (batch, height, width, n_channels) maps of it.
+    in the background does not count. `loss` is one of `LOSSES`; both tensors are (batch, height,
+    width, n_channels) maps of `target`.
     """
 
     def __init__(self, loss: str, target: str, name: str = "maps_loss", **options):
@@ -60,12 +54,9 @@ class MapsLoss(keras.losses.Loss):
         """Return one value for the batch."""
         y_true = keras.ops.cast(y_true, y_pred.dtype)
         if get_target(self.target).is_classes:
-            n_classes = y_pred.shape[-1]
-            losses = [
-                self.mask_loss(y_true[..., c : c + 1], y_pred[..., c : c + 1])
-                for c in range(n_classes)
-            ]
-            return sum(losses) / n_classes
+            classes = [slice(c, c + 1) for c in range(y_pred.shape[-1])]
+            losses = [self.mask_loss(y_true[..., c], y_pred[..., c]) for c in classes]
+            return sum(losses) / len(losses)
         nuclei = y_true[..., :1]
         errors = nuclei * keras.ops.square(y_true[..., 1:] - y_pred[..., 1:])
         n_pixels = keras.ops.maximum(keras.ops.sum(nuclei), 1)
@@ -87,9 +78,8 @@ class ForegroundIoU(keras.metrics.BinaryIoU):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add the pixels of a batch of (batch, height, width, n_channels) maps."""
         foreground = get_target(self.target).foreground
-        return super().update_state(
-            foreground(y_true), foreground(y_pred), sample_weight=sample_weight
-        )
+        masks = foreground(y_true), foreground(y_pred)
+        return super().update_state(*masks, sample_weight=sample_weight)
 
     def get_config(self):
         """Return what rebuilds the metric."""

@@ -64,17 +64,12 @@ class Network:
         return self.settings.model_structure.target
 
     def predict(self, image: NDArray) -> NDArray[np.float32]:
-        """Return the probability of nucleus at every pixel.
+        """Return the probability of nucleus at every pixel, (H, W) float32 in 0..1.
 
         Parameters
         ----------
         image : (H, W) or (H, W, 3) array of uint8, uint16 or float in 0..1
-            Of any size; nothing is resized. The image is mirrored at its edges up to a size that
-            the poolings divide, and the margin is cut off again.
-
-        Returns
-        -------
-        (H, W) float32 array in 0..1
+            Of any size; nothing is resized.
 
         Raises
         ------
@@ -84,13 +79,9 @@ class Network:
         return self.target.foreground(self.predict_maps(image))
 
     def predict_maps(self, image: NDArray) -> NDArray[np.float32]:
-        """Return all that the network answers for `image`, as `predict` takes it.
+        """Return the maps of the network's target, (H, W, n_channels) float32.
 
-        Returns
-        -------
-        (H, W, n_channels) float32 array
-            The maps of the network's target; see `helpers.targets`. The mean over `LOOKS` of
-            the setting `test_time_augmentation`.
+        `image` as `predict` takes it; the mean over `LOOKS` of `test_time_augmentation`.
         """
         inputs = network_input(image, self.settings)
         looks = LOOKS[self.settings.postprocessing.test_time_augmentation]
@@ -104,7 +95,7 @@ class Network:
         return rescale(self.target.flip(maps, look.down, look.right), shape)
 
     def segment(self, image: NDArray, *, scale: float = 1.0) -> NDArray[np.int32]:
-        """Return the label image of `image`, every nucleus by itself.
+        """Return the label image of `image`, (H, W) int32: 0 = background, nuclei from 1 to N.
 
         Parameters
         ----------
@@ -112,11 +103,6 @@ class Network:
         scale : float above 0
             The image is enlarged by this factor before the network sees it, and the labels are
             reduced to its own size; for nuclei much smaller or larger than those of the training.
-
-        Returns
-        -------
-        (H, W) int32 array
-            0 = background, nuclei from 1 to N without gaps.
 
         Raises
         ------

@@ -18,10 +18,9 @@ def build_unet(
     Parameters
     ----------
     settings : Settings
-        As `load_settings` returns them.
     free_size : bool
-        True leaves height and width open, for prediction on images of any size that is a multiple
-        of `settings.model_structure.size_multiple`; the weights are the same.
+        True leaves height and width open, for images of any multiple of
+        `settings.model_structure.size_multiple`; the weights are the same.
     precision : str
         A Keras dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
 
@@ -40,10 +39,8 @@ def build_unet(
     inputs = keras.Input((height, width, size.channels), name="image")
 
     x, skips = _encode(inputs, structure, policy)
-    bottleneck = structure.bottle_neck_params
-    x = _convolve(
-        x, "bottleneck", bottleneck.changing_conv_params, bottleneck.general_conv_params, policy
-    )
+    bottom = structure.bottle_neck_params
+    x = _convolve(x, "bottleneck", bottom.changing_conv_params, bottom.general_conv_params, policy)
     x = _decode(x, skips, structure, policy)
     return keras.Model(inputs, _answer(x, structure.target), name="unet")
 
@@ -63,9 +60,8 @@ def _encode(x, structure, policy):
     skips = {}
     for name, block in structure.encoder_blocks:
         skips[name] = _convolve(x, name, block, params.general_conv_params, policy)
-        x = layers.MaxPooling2D(params.max_pool_size, dtype=policy, name=f"{name}_pool")(
-            skips[name]
-        )
+        pool = layers.MaxPooling2D(params.max_pool_size, dtype=policy, name=f"{name}_pool")
+        x = pool(skips[name])
     return x, skips
 
 
@@ -74,9 +70,8 @@ def _decode(x, skips, structure, policy):
     params = structure.decoder_params
     transpose = params.general_transpose_conv_params.model_dump()
     for name, block in structure.decoder_blocks:
-        x = layers.Conv2DTranspose(block.filter_size, **transpose, dtype=policy, name=f"{name}_up")(
-            x
-        )
+        options = {"dtype": policy, "name": f"{name}_up"}
+        x = layers.Conv2DTranspose(block.filter_size, **transpose, **options)(x)
         if block.concatenate_layer is not None:
             joined = [skips[block.concatenate_layer], x]
             x = layers.Concatenate(dtype=policy, name=f"{name}_concatenate")(joined)

@@ -64,15 +64,10 @@ class Target:
     def encode(self, labels: NDArray[np.integer]) -> NDArray[np.float32]:
         """Return the maps that a network should answer, (H, W, n_channels) float32.
 
-        Parameters
-        ----------
-        labels : (H, W) integer array
-            Label image, 0 = background.
-
         Raises
         ------
         ValueError
-            If `labels` is not a label image.
+            If `labels` is not a label image: (H, W) of integers, 0 = background.
         """
         labels = np.asarray(labels)
         if labels.ndim != 2 or labels.dtype.kind not in "iu":
@@ -85,12 +80,8 @@ class Target:
     def decode(self, maps: NDArray[np.floating], choices: Any) -> NDArray[np.int32]:
         """Return the label image of one image's maps: 0 = background, nuclei from 1 to N.
 
-        Parameters
-        ----------
-        maps : (H, W, n_channels) float array
-            As a network answers, or `encode` makes.
-        choices : helpers.settings.Postprocessing
-            The thresholds, and which nuclei are dropped.
+        `maps`, (H, W, n_channels) of float, are as a network answers or `encode` makes; `choices`
+        is a `helpers.settings.Postprocessing`: the thresholds, and which nuclei are dropped.
         """
         probabilities = self.foreground(maps)
         labels = self.separate(maps, probabilities >= choices.threshold, choices)
@@ -139,8 +130,7 @@ def remove_doubtful(
 ) -> NDArray[np.integer]:
     """Return `labels` without nuclei whose mean probability, 0 to 1, is below `min_confidence`.
 
-    Background that was taken for a nucleus is rarely far above the threshold; a small nucleus
-    mostly is, so this spares it where `remove_small` would not.
+    Small nuclei are spared where `remove_small` would not: mostly they are far above the threshold.
 
     Examples
     --------

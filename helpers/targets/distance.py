@@ -52,9 +52,8 @@ class Distance(Seeded):
 def distance_to_rim(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return how deep inside its nucleus a pixel lies: 1 at the deepest, near 0 at the rim.
 
-    The Euclidean distance to the nearest pixel that belongs to something else, divided by the
-    largest one of that nucleus; 0 in the background. The image's border counts as something
-    else, so that a nucleus that it cuts has its deepest point inside the image.
+    The Euclidean distance to the nearest pixel of something else, the image's border included,
+    divided by the largest one of that nucleus; 0 in the background.
 
     Examples
     --------
