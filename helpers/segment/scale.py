@@ -149,7 +149,7 @@ def _scale_found(network, image: NDArray, known: tuple[float, float]) -> Scale:
             best = max(plausible, key=lambda trial: trial.covered)
             best = _leap(network, image, places, trials, best, known)
             best = _reduce(network, image, places, best, known)
-            return _conclude(best, known)
+            return _add_next(_conclude(best, known), plausible, best)
     first = trials[0]
     found = "no nuclei" if np.isnan(first.diameter_px) else f"{first.diameter_px:.1f} px"
     tried = ", ".join(f"{trial.scale:g}" for trial in trials)
@@ -264,6 +264,16 @@ def _conclude(best: Trial, known: tuple[float, float]) -> Scale:
         reason += f", {best.diameter_px * best.scale:.1f} px as resized"
     reason += f"; the network knows {_say_range(known)}"
     return Scale(best.scale, best.diameter_px, reason, best.labels)
+
+
+def _add_next(scale: Scale, plausible: list[Trial], best: Trial) -> Scale:
+    """Say in the reason which other scale shows nuclei of a known size, and of which."""
+    others = [trial for trial in plausible if trial.scale != best.scale]
+    if not others:
+        return scale
+    other = max(others, key=lambda trial: trial.covered)
+    next_best = f"; next best: scale {other.scale:g}, nuclei of {other.diameter_px:.1f} px"
+    return scale._replace(reason=scale.reason + next_best)
 
 
 def _fits(square: NDArray, scale: float) -> bool:
