@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from helpers.architecture import nearest
 from helpers.run_folder import RunFolder, resolve, shorten
 from helpers.settings import Settings, load_settings
+from helpers.targets import TARGETS
 
 UNDECLARED = {"replace_published": "bool"}
 """Parameters that every page takes without showing them."""
@@ -93,6 +94,15 @@ def check_type(name: str, value: Any, declared: str) -> Any:
     return value
 
 
+def check_types(values: Mapping[str, Any], declared: Mapping[str, str]) -> None:
+    """Raise ParameterError if a value has no `declared` name, or another type."""
+    known = {**declared, **UNDECLARED}
+    for name, value in values.items():
+        if name not in known:
+            raise ParameterError(explain_unknown(name, declared, "parameter `{}`".format))
+        check_type(name, value, known[name])
+
+
 def read_text(name: str, text: str, declared: str) -> Any:
     """Return the value that a `text` of the command line stands for, in the `declared` type.
 
@@ -145,16 +155,16 @@ def check_values(values: Mapping[str, Any]) -> None:
         if "data" in values and not values["data"]:
             _check("data", _data_set, settings.data_set_location)
         overrides = values.get("overrides") or {}
-        _check("overrides", lambda _, given: settings.with_overrides(given), overrides)
+        _check("overrides", settings.with_overrides, overrides)
         if values.get("start_from"):
             settings = settings.with_overrides(overrides)
             _check("start_from", partial(_same_build, settings), values["start_from"])
 
 
-def _check(name: str, check: Callable[[str, Any], Any], value: Any) -> None:
+def _check(name: str, check: Callable[[Any], Any], value: Any) -> None:
     """Raise what a check says, with the parameter's name before it."""
     try:
-        check(name, value)
+        check(value)
     except (FileNotFoundError, ValueError) as error:
         raise ParameterError(f"`{name}`: {error}") from None
 
@@ -164,27 +174,17 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ParameterError(f"{value} is too few; give 1 or more")
+def _must(be: str, fits: Callable[[Any], bool]) -> Callable[[Any], None]:
+    """Return a check that a number `fits`; the text says how it must be."""
+
+    def check(value: float) -> None:
+        if not fits(value):
+            raise ParameterError(f"{value} must be {be}")
+
+    return check
 
 
-def _positive(name: str, value: float) -> None:
-    if value <= 0:
-        raise ParameterError(f"{value} must be above 0")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ParameterError(f"{value} must be above 0 and below 1")
-
-
-def _seed(name: str, value: int) -> None:
-    if not 0 <= value < 2**32:
-        raise ParameterError(f"{value} must be from 0 to {2**32 - 1}")
-
-
-def _data_set(name: str, value: str) -> None:
+def _data_set(value: str) -> None:
     if value != "sample" and not resolve(value).exists():
         raise ParameterError(
             f"there is nothing at {value}; give a folder, a zip file or 'sample', or download a "
@@ -192,16 +192,16 @@ def _data_set(name: str, value: str) -> None:
         )
 
 
-def _images(name: str, value: str) -> None:
+def _images(value: str) -> None:
     if not resolve(value).exists():
         raise ParameterError(f"there is nothing at {value}; give the folder of the images")
 
 
-def _network(name: str, value: str) -> None:
+def _network(value: str) -> None:
     RunFolder(value).require("network.keras")
 
 
-def _same_build(settings: Settings, name: str, value: str) -> None:
+def _same_build(settings: Settings, value: str) -> None:
     """Refuse to begin with a network that is built otherwise."""
     run = RunFolder(value)
     if run.file("settings.json").exists():
@@ -213,56 +213,48 @@ def _same_build(settings: Settings, name: str, value: str) -> None:
             )
 
 
-def _one_of(known: Callable[[], Iterable[str]]) -> Callable[[str, str], None]:
-    """Return a check that all names of a text are among those `known`."""
-
-    def check(name: str, value: str) -> None:
-        for each in split_names(value):
-            if each not in known():
-                raise ParameterError(explain_unknown(each, known(), repr))
-
-    return check
+def _one_of(known: Iterable[str], value: str) -> None:
+    """Refuse a name of the text `value` that is not among those `known`."""
+    for each in split_names(value):
+        if each not in known:
+            raise ParameterError(explain_unknown(each, known, repr))
 
 
-def _modalities() -> Iterable[str]:
+def _modalities(value: str) -> None:
     from helpers.analysis.modality import MODALITIES
 
-    return MODALITIES
+    _one_of(MODALITIES, value)
 
 
-def _targets() -> Iterable[str]:
-    from helpers.targets import TARGETS
-
-    return TARGETS
-
-
-def _variants(name: str, value: str) -> None:
+def _variants(value: str) -> None:
     from helpers.inversion.variants import choose_variants
 
     choose_variants(value)
 
 
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "settings": lambda name, value: load_settings(value),
-    "run": lambda name, value: RunFolder(value),
+AT_LEAST_ONE = _must("1 or more", lambda value: value >= 1)
+POSITIVE = _must("above 0", lambda value: value > 0)
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "settings": load_settings,
+    "run": RunFolder,
     "data": _data_set,
     "test_set": _data_set,
     "images": _images,
     "start_from": _network,
     "network": _network,
-    "seed": _seed,
-    "epochs": _at_least_one,
-    "steps": _at_least_one,
-    "seeds": _at_least_one,
-    "n_resamples": _at_least_one,
-    "threshold": _share,
-    "diameter_px": _positive,
-    "pixel_size_um": _positive,
-    "faults": _one_of(lambda: ("refuse", "skip")),
-    "masks": _one_of(lambda: ("numbered", "components", "inverted")),
-    "targets": _one_of(_targets),
+    "seed": _must(f"from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32),
+    "epochs": AT_LEAST_ONE,
+    "steps": AT_LEAST_ONE,
+    "seeds": AT_LEAST_ONE,
+    "n_resamples": AT_LEAST_ONE,
+    "threshold": _must("above 0 and below 1", lambda value: 0 < value < 1),
+    "diameter_px": POSITIVE,
+    "pixel_size_um": POSITIVE,
+    "faults": partial(_one_of, ("refuse", "skip")),
+    "masks": partial(_one_of, ("numbered", "components", "inverted")),
+    "targets": partial(_one_of, TARGETS),
     "variants": _variants,
-    "test_modalities": _one_of(_modalities),
+    "test_modalities": _modalities,
 }
 """What a parameter's value must be, wherever it is declared."""
 
@@ -283,31 +275,20 @@ def check_page() -> dict[str, Any]:
         If papermill injected a name that the page does not declare, or a value has another type
         or cannot be used.
     """
-    declared, values, injected = _read_history(_executed_cells())
-    if not declared:
-        return {}
-    known = declared | UNDECLARED
-    for name in injected:
-        if name not in known:
-            raise ParameterError(explain_unknown(name, declared, "parameter `{}`".format))
-    for name, value in values.items():
-        check_type(name, value, known[name])
-    check_values(values)
-    return values
+    cells = _executed_cells()
+    for place in range(len(cells) - 1, -1, -1):
+        declared = read_declared(cells[place])
+        if {"run", "settings", "network", "images"} & declared.keys():
+            later = [each for each in cells[place + 1 :] if each.startswith("# Parameters\n")]
+            injected = read_values(later[-1]) if later else {}
+            values = read_values(cells[place]) | injected
+            check_types(values, declared)
+            check_values(values)
+            return values
+    return {}
 
 
 def _executed_cells() -> list[str]:
     """Return the source of the cells that this kernel has run."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return [] if shell is None else list(shell.user_ns.get("In", []))
-
-
-def _read_history(cells: list[str]) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-    """Return declared types, values in force, and the values that papermill injected."""
-    for place in range(len(cells) - 1, -1, -1):
-        declared = read_declared(cells[place])
-        if {"run", "settings", "network", "images"} & declared.keys():
-            later = [each for each in cells[place + 1 :] if each.startswith("# Parameters\n")]
-            injected = read_values(later[-1]) if later else {}
-            return declared, read_values(cells[place]) | injected, injected
-    return {}, {}, {}

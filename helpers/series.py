@@ -10,16 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helpers.parameters import (
-    UNDECLARED,
-    ParameterError,
-    check_type,
-    check_values,
-    explain_unknown,
-    read_declared,
-    read_values,
-)
+from helpers.parameters import UNDECLARED, check_types, check_values, read_declared, read_values
 from helpers.run_folder import ROOT, RunFolder, shorten
+from helpers.startup import redirect_errors
 
 NOTEBOOKS_DIR = ROOT / "notebooks"
 LOOK_FIRST = "look_at_first"
@@ -85,11 +78,7 @@ def check_parameters(
     """
     declared = {notebook: read_parameters(notebook) for notebook in notebooks}
     every = {name: each for found in declared.values() for name, each in found.items()}
-    known = {name: each.type for name, each in every.items()}
-    for name, value in parameters.items():
-        if name not in known | UNDECLARED:
-            raise ParameterError(explain_unknown(name, known, "parameter `{}`".format))
-        check_type(name, value, (known | UNDECLARED)[name])
+    check_types(parameters, {name: each.type for name, each in every.items()})
     check_values({name: each.default for name, each in every.items()} | parameters)
     return {
         notebook: {n: v for n, v in parameters.items() if n in found or n in UNDECLARED}
@@ -102,16 +91,9 @@ def run_series(
     only: Sequence[str] = (),
     notebooks_dir: Path = NOTEBOOKS_DIR,
 ) -> RunFolder:
-    """Return the run's folder, after running notebooks into it.
+    """Return the folder of the run that `parameters` name, after running notebooks into it.
 
-    Parameters
-    ----------
-    parameters : mapping
-        Given to the notebooks that declare them; "run" names the run.
-    only : sequence of str
-        Numbers of the notebooks to run; empty runs all.
-    notebooks_dir : Path
-        The folder of the notebooks.
+    `only` holds the numbers of the notebooks to run; empty runs all.
 
     Raises
     ------
@@ -140,12 +122,9 @@ def run_series(
 def _record_cost(run: RunFolder, seconds: dict[str, float]) -> None:
     """Add to the run's `series.json` what this pass took; the highest peak of memory stays."""
     before = run.read_json("series.json") if run.file("series.json").exists() else {}
-    peaks = [before.get("peak_memory_gib"), _measure_peak_memory()]
-    cost = {
-        "seconds": before.get("seconds", {}) | seconds,
-        "peak_memory_gib": max((peak for peak in peaks if peak is not None), default=None),
-    }
-    run.write_json("series.json", cost)
+    peaks = filter(None, [before.get("peak_memory_gib"), _measure_peak_memory()])
+    seconds = before.get("seconds", {}) | seconds
+    run.write_json("series.json", {"seconds": seconds, "peak_memory_gib": max(peaks, default=None)})
 
 
 def _measure_peak_memory() -> float | None:
@@ -184,6 +163,7 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
     """
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbconvert import HTMLExporter
     from papermill import PapermillExecutionError, execute_notebook
 
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -191,8 +171,10 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
     copy.with_suffix(".html").unlink(missing_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "start_timeout": 180}
     try:
-        with _keep_out_of_sight(copy.with_suffix(".log")):
+        log = copy.with_suffix(".log")
+        with redirect_errors(log):  # what kernels and C libraries say; kept after a failure
             execute_notebook(notebook, copy, dict(parameters), stdout_file=_Epochs(), **options)
+        log.unlink()
     except NoSuchKernel:
         raise SeriesError(
             "there is no kernel `python3` in this environment; install the package again "
@@ -206,33 +188,8 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
         raise _failure(notebook, copy, _last_cell(copy), died) from None
     finally:
         _forget_paths(copy)
-    write_page(copy)
-
-
-@contextmanager
-def _keep_out_of_sight(log: Path) -> Iterator[None]:
-    """Send what kernels and C libraries say on standard error to `log`, kept after a failure."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
-    log.unlink()
-
-
-def write_page(notebook: Path) -> Path:
-    """Return the HTML page written beside an executed notebook."""
-    from nbconvert import HTMLExporter
-
-    html, _ = HTMLExporter().from_filename(str(notebook))
-    page = notebook.with_suffix(".html")
-    page.write_text(html, encoding="utf-8")
-    return page
+    html, _ = HTMLExporter().from_filename(str(copy))
+    copy.with_suffix(".html").write_text(html, encoding="utf-8")
 
 
 class _Epochs:
@@ -268,8 +225,7 @@ def _last_cell(copy: Path) -> str:
 
 
 def _first_line(source: str) -> str:
-    lines = [line for line in source.splitlines() if line.strip()]
-    return f"`{lines[0].strip()}`" if lines else "an empty cell"
+    return f"`{source.strip().splitlines()[0]}`" if source.strip() else "an empty cell"
 
 
 def _forget_paths(copy: Path) -> None:

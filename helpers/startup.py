@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 MALLOC = {-4: 0, -2: 268_435_456, -1: -1}
@@ -29,13 +29,11 @@ def keep_memory() -> None:
 
     Other systems have no such call, and variables named MALLOC_... come first.
     """
-    if not sys.platform.startswith("linux") or any(
-        name.startswith("MALLOC_") for name in os.environ
-    ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for name, value in MALLOC.items() if mallopt else ():
-        mallopt(name, value)
+    is_set = any(name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform.startswith("linux") and not is_set:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+        for name, value in MALLOC.items():
+            mallopt(name, value)
 
 
 def keep_logs_out_of_pages() -> None:
@@ -49,20 +47,26 @@ def keep_logs_out_of_pages() -> None:
 
 
 @contextmanager
-def silent_libraries() -> Iterator[None]:
-    """Drop what C libraries write on standard error; what Python writes there is still seen."""
+def redirect_errors(file: Path) -> Iterator[None]:
+    """Send what this process and its children write on standard error to `file`."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    before = sys.stderr
-    with (
-        Path(os.devnull).open("w") as nowhere,
-        os.fdopen(os.dup(2), "w", buffering=1) as sys.stderr,
-    ):
-        os.dup2(nowhere.fileno(), 2)
+    with file.open("wb") as opened:
+        os.dup2(opened.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
-            sys.stderr = before
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Drop what C libraries write on standard error; what Python writes there is still seen."""
+    with (
+        os.fdopen(os.dup(2), "w", buffering=1) as terminal,
+        redirect_errors(Path(os.devnull)),
+        redirect_stderr(terminal),
+    ):
+        yield

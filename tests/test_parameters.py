@@ -71,7 +71,7 @@ def test_values_of_another_type_are_refused(value, declared, allowed):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "`epochs`: 0 is too few; give 1 or more"),
+        ({"epochs": 0}, "`epochs`: 0 must be 1 or more"),
         ({"threshold": 1.5}, "`threshold`: 1.5 must be above 0 and below 1"),
         ({"diameter_px": -1.0}, "`diameter_px`: -1.0 must be above 0"),
         ({"seed": -1}, "`seed`: -1 must be from 0"),
@@ -132,7 +132,7 @@ def test_injected_values_take_the_place_of_the_declared_ones(page):
     ("injected", "message"),
     [
         ("epoch = 3", "there is no parameter `epoch`; did you mean parameter `epochs`"),
-        ("epochs = 0", "`epochs`: 0 is too few"),
+        ("epochs = 0", "`epochs`: 0 must be 1 or more"),
         ('epochs = "3"', r"`epochs` \(='3'\) must be a whole number or none"),
         ("run = 2026", r"`run` \(=2026\) must be text \(papermill: -r run"),
         ("threshold = float('nan')", r"`threshold` \(=nan\) must be a number"),
