@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.overrides import OverrideError, read_override
-from helpers.parameters import (
-    ParameterError,
-    check_values,
-    explain_unknown,
-    read_text,
-)
+from helpers.parameters import ParameterError, check_values, explain_unknown, read_text
 from helpers.run_folder import PUBLISHED, REFERENCE, ROOT, RunFolder, shorten
 from helpers.series import (
     ENVIRONMENT,
@@ -114,10 +109,7 @@ def _read_options(
     declared: Mapping[str, Declared],
     extend: Callable[[Parser], None] = lambda parser: None,
 ) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Return (all options as text, the declared ones in their types); those not given are absent.
-
-    A declared name may be written as in `--test-set`, `--test_set` or `--TEST_SET`.
-    """
+    """Return (all options as text, the declared ones that are given, in their types)."""
     parser = Parser(prog=f"nuclei {name}", allow_abbrev=False)
     for option, about in declared.items():
         more = {"nargs": "?", "const": "true"} if about.type == "bool" else {}
@@ -125,7 +117,12 @@ def _read_options(
         parser.add_argument(f"--{option.replace('_', '-')}", help=text, **more)
     extend(parser)
     known = [action.option_strings[0] for action in parser._actions if action.option_strings]
-    options, unknown = parser.parse_known_args([_spell(argument) for argument in arguments])
+    # A name may be written as in --test-set, --test_set or --TEST_SET; values stay as they are.
+    spelled = [
+        re.sub(r"^--[\w-]+", lambda name: name[0].lower().replace("_", "-"), argument)
+        for argument in arguments
+    ]
+    options, unknown = parser.parse_known_args(spelled)
     if unknown:
         raise UsageError(_explain_option(unknown[0], known, arguments))
     given = {option: getattr(options, option) for option in declared}
@@ -133,11 +130,6 @@ def _read_options(
     return options, {
         option: read_text(option, text, declared[option].type) for option, text in given.items()
     }
-
-
-def _spell(argument: str) -> str:
-    """Return an option's name as the parser knows it; values stay as they are."""
-    return re.sub(r"^--[\w-]+", lambda name: name[0].lower().replace("_", "-"), argument)
 
 
 def _explain_option(unknown: str, known: list[str], arguments: Sequence[str]) -> str:

@@ -77,7 +77,9 @@ def apply_overrides(
         If a name is not among those `known`; the message gives the nearest one.
     """
     values = json.loads(json.dumps(values))
-    flat = dict(_flatten(overrides))
+    whole = ("callbacks",)
+    flat = dict(flatten(overrides, whole=whole))
+    flat = {name: value for name, value in flat.items() if value != {} or name.startswith(whole)}
     _reshape(values["model_structure"], {name: flat.pop(name) for name in SHAPE if name in flat})
     for name, value in flat.items():
         first, *rest = name.split(".")
@@ -92,11 +94,13 @@ def apply_overrides(
     return values
 
 
-def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values; a group of values may be given as a mapping of its own."""
-    for name, value in overrides.items():
-        if isinstance(value, Mapping) and not f"{before}{name}".startswith("callbacks"):
-            yield from _flatten(value, f"{before}{name}.")
+def flatten(
+    values: Mapping[str, Any], before: str = "", whole: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values of nested mappings, but not of empty or `whole` ones."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value and not f"{before}{name}".startswith(whole):
+            yield from flatten(value, f"{before}{name}.", whole)
         else:
             yield before + name, value
 

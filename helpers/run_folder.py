@@ -182,10 +182,7 @@ class RunFolder:
         return self.write(name, lambda part: table.to_csv(part, index=False))
 
     def read_csv(self, name: str, **options):
-        """Return a CSV file that this run must have, as a DataFrame; `TEXT_COLUMNS` stay text.
-
-        `options` go to pandas.
-        """
+        """Return a CSV file that this run must have, as a DataFrame; `TEXT_COLUMNS` stay text."""
         import pandas as pd
 
         file = self.require(name)
@@ -197,12 +194,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Keep other processes from doing the same in this folder at the same time.
+        """Raise BlockingIOError if another process does the same in this folder at this time.
 
-        Raises
-        ------
-        BlockingIOError
-            If another process is at it; the system forgets the lock of one that dies.
+        The system forgets the lock of a process that dies.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.file(f".{purpose}.lock")

@@ -33,11 +33,9 @@ class Session(NamedTuple):
         return self.run.read_json("masks.json") if is_noted else "numbered"
 
     def read_data(self, *, faults: str | None = None, masks: str | None = None) -> DataSet:
-        """Return the data set; `faults` says what happens to images that are not sound.
+        """Return the data set; `faults` and `masks` as in `helpers.data.data_set.read_data_set`.
 
-        "refuse" or "skip", and `masks`, what counts as a nucleus: see
-        `helpers.data.data_set.read_data_set`. None does as notebook 01 has done, which has
-        reported them. Where they are refused, `faults.csv` lists them.
+        None does as notebook 01 has done. Where images are refused, `faults.csv` lists them.
         """
         faults = faults or ("skip" if self.run.file("split.csv").exists() else "refuse")
         noted = self.masks
@@ -59,25 +57,15 @@ class Session(NamedTuple):
     def read_split(self, data: DataSet) -> dict[str, DataSet]:
         """Return the labelled images of `data` by side, as the run's `split.csv` says.
 
-        Images that it gives to no side ("left out") are in none of them.
-
-        Raises
-        ------
-        FileNotFoundError
-            If notebook 01 has not yet split this run's data.
-        ValueError
-            If the split was made for other images.
+        Raises FileNotFoundError before notebook 01, ValueError if it was made for other images.
         """
         labelled = data.labelled
         table = self.run.read_csv("split.csv").set_index("id")
-        unknown = set(labelled.ids) ^ set(table.index)
-        if unknown:
-            raise ValueError(
-                f"{self.run}/split.csv was made for other images ({len(unknown)} ids differ, e.g. "
-                f"{min(unknown)!r}); give another `run`, or execute notebook 01 again"
-            )
-        table = table.loc[labelled.ids]
-        differing = _name_differing(table.reset_index(), describe_content(labelled))
+        if unknown := set(labelled.ids) ^ set(table.index):
+            differing = f"{len(unknown)} ids differ, e.g. {min(unknown)!r}"
+        else:
+            table = table.loc[labelled.ids]
+            differing = _name_differing(table.reset_index(), describe_content(labelled))
         if differing:
             raise ValueError(
                 f"{self.run}/split.csv was made for other images ({differing}); give another "
@@ -91,14 +79,8 @@ class Session(NamedTuple):
     ) -> tuple[DataSet, pd.DataFrame]:
         """Return the images to test on, and what is known of them: id, modality, group and split.
 
-        Parameters
-        ----------
-        data : DataSet
-            What `read_data` gives.
-        location : str, optional
-            Another data set, folder or zip, with truth of its own; None takes the test side of the
-            run's split. Its images are recognised by their pixels, whatever their names; one that
-            is not among `data` has its modality and its field of view from its pixels.
+        `location` is another data set, folder or zip, with truth of its own; its images are
+        recognised by their pixels, whatever their names. None takes the test side of the split.
 
         Raises
         ------
@@ -136,15 +118,10 @@ class Session(NamedTuple):
 
 
 def start_page(run: str) -> RunFolder:
-    """Return the folder that a notebook writes to, after checking its parameters.
+    """Return the folder that a notebook writes to, and set the figures' style.
 
-    Sets the figures' style.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown to the page, has another type, or cannot be used; or if the run
-        is one that the repository keeps.
+    Raises ValueError if a parameter of the page is unknown, has another type or cannot be used, or
+    if the run is one that the repository keeps.
     """
     from helpers.figures.common import set_style
 
@@ -168,17 +145,13 @@ def start_session(
     Parameters
     ----------
     settings : str
-        A settings file. Relative paths start where the caller is if they exist there, and else at
-        the repository's root.
+        A settings file; see `helpers.run_folder.resolve` for where a path starts.
     data : str, optional
-        Overrides the settings file's: a folder, a zip, or "sample" for the embedded sample.
+        In place of the file's: a folder, a zip, or "sample" for the embedded sample.
     run : str
         A run's name, see `helpers.run_folder.RunFolder`.
-    seed : int, optional
-        Overrides the settings file's.
-    overrides : mapping, optional
-        Other values of the settings file, by dotted names: `{"training.learning_rate": 0.01}`; see
-        `helpers.settings.Settings.with_overrides`.
+    seed, overrides : int and mapping, optional
+        In place of the file's values; see `helpers.settings.Settings.with_overrides`.
 
     Raises
     ------
@@ -227,28 +200,21 @@ def settle_split(
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
     A run keeps the split that it began with, so that its network is never tested on images that
-    it has learnt from, whatever later versions of the series would draw. It is drawn anew when
-    the images, the seed, the ratios or what is kept back are others.
+    it has learnt from. Another one takes its place when images, labels, seed, ratios or what is
+    kept back are others. The run gets `split.csv`, and `split.json` with what it depends on.
 
     Parameters
     ----------
-    session : Session
-        Its run gets `split.csv`, and `split.json` with what the split depends on.
     drawn : DataFrame
         One row a labelled image: id, modality, group and split ("train", "validation", "test" or
         "left out").
-    test_modalities : sequence of str
-        Modalities that are tested only; another choice is another split.
-    test_ids : sequence of str
-        Ids of a test set of its own; another test set is another split.
-    left_out : sequence of str
-        Ids, or their beginnings, that were left out by hand; others are another split.
+    test_modalities, test_ids, left_out : sequences of str
+        What is kept back: modalities, ids of a test set of its own, ids (or their beginnings).
     test_pixels : str
-        Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); another is
-        another split. A split that was made before this was noted goes by the ids.
+        Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); splits from
+        before this was noted go by the ids.
     data : DataSet, optional
-        The labelled images of `drawn`: their pixels and label images are noted with the split, and
-        others under the same names are another data set.
+        The labelled images of `drawn`, whose pixels and label images are noted with the split.
 
     Raises
     ------

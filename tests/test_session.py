@@ -7,6 +7,9 @@ from helpers.run_folder import RunFolder
 from helpers.session import Session, settle_split, start_session
 from helpers.settings import generate_settings
 
+FILES = {}
+for number, name in enumerate("abc"):
+    FILES |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
 DRAWN = pd.DataFrame(
     {
         "id": ["a", "b", "c"],
@@ -35,7 +38,7 @@ def test_other_settings_draw_another_split(tmp_path, change):
     assert settle_split(session_of(tmp_path / "run", **change), OTHER).equals(OTHER)
 
 
-def test_other_kinds_kept_for_the_test_draw_another_split(tmp_path):
+def test_other_modalities_kept_for_the_test_draw_another_split(tmp_path):
     session = session_of(tmp_path / "run")
     settle_split(session, DRAWN)
     assert settle_split(session, OTHER, ["k"]).equals(OTHER)
@@ -71,10 +74,7 @@ def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
 
 
 def test_the_sides_of_a_split_are_read_back(tmp_path, write_set):
-    files = {}
-    for number, name in enumerate("abc"):
-        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
-    session = session_of(tmp_path / "run", write_set(files))
+    session = session_of(tmp_path / "run", write_set(FILES))
     data = session.read_data()
     with pytest.raises(FileNotFoundError, match="01_data_exploration"):
         session.read_split(data)
@@ -99,10 +99,7 @@ def test_parameters_override_the_settings_file():
 
 
 def test_a_test_set_of_its_own_brings_its_own_truth_and_goes_by_pixels(tmp_path, write_set):
-    files = {}
-    for number, name in enumerate("abc"):
-        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
-    session = session_of(tmp_path / "run", write_set(files))
+    session = session_of(tmp_path / "run", write_set(FILES))
     data = session.read_data()
     settle_split(session, DRAWN.assign(split=["train", "test", "left out"]))
     side, known = session.read_test_set(data)
@@ -128,10 +125,7 @@ def test_a_split_without_test_images_asks_for_a_test_set(tmp_path, write_set):
 
 
 def test_a_test_set_that_was_trained_on_is_refused_under_any_name(tmp_path, write_set):
-    files = {}
-    for number, name in enumerate("abc"):
-        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
-    session = session_of(tmp_path / "run", write_set(files))
+    session = session_of(tmp_path / "run", write_set(FILES))
     settle_split(session, DRAWN)
     seen = write_set(files_of("z", some_image(0), [box(2, 2, 5, 5)]), "seen")
     with pytest.raises(ValueError, match=r"1 images of .* were trained on .*, e.g. 'z'"):
@@ -148,11 +142,8 @@ def test_other_pixels_under_the_same_names_are_another_split(tmp_path):
 
 
 def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, write_set):
-    files = {}
-    for number, name in enumerate("abc"):
-        files |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
-    data = session_of(tmp_path / "run", write_set(files)).read_data()
-    corrected = files | files_of("b", some_image(1), [box(12, 12, 5, 5)])
+    data = session_of(tmp_path / "run", write_set(FILES)).read_data()
+    corrected = FILES | files_of("b", some_image(1), [box(12, 12, 5, 5)])
     session = session_of(tmp_path / "run", write_set(corrected, "corrected"))
     settle_split(session, DRAWN, data=data)
     session.read_split(data)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import keras
 import numpy as np
@@ -10,21 +10,13 @@ from numpy.typing import NDArray
 
 from helpers.analysis.modality import find_modalities
 from helpers.network.geometry import cut, pad, rescale
-from helpers.network.intensities import (
-    IntensityRange,
-    measure_range,
-    normalise,
-    to_channels,
-)
+from helpers.network.intensities import measure_range, normalise, to_channels
 from helpers.settings import Settings
 from helpers.training.augmentation import ORIENTATIONS, View, draw_view, vary
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (image, target) for `keras.Model.fit`.
-
-    An item depends on the seed, the epoch and its place alone: a training that was interrupted
-    sees the same images after it as it would have seen without.
+    """Batches of (image, target) for `keras.Model.fit`; they depend on seed, epoch and place alone.
 
     Parameters
     ----------
@@ -62,7 +54,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = settings.training.batch_size
         self.steps = settings.training.steps_per_epoch if augment else None
         self._order = lru_cache(maxsize=2)(self._draw_order)
-        self._range = lru_cache(maxsize=None)(self._measure_range)
+        self._range = cache(lambda index: measure_range(images[index], settings))
 
     @property
     def n_items(self) -> int:
@@ -144,8 +136,7 @@ class Batches(keras.utils.PyDataset):
     def _maps(self, labels: NDArray, view: View) -> NDArray:
         """Return the maps of a crop, turned as the crop is, and background where it is padded.
 
-        The maps are made before padding: where an image ends, they are those of the whole image
-        (for one, the image's border is not a rim).
+        Made before padding: an image's border is not a rim.
         """
         target = self.settings.model_structure.target
         size = self.settings.model_structure.input_params
@@ -153,9 +144,6 @@ class Batches(keras.utils.PyDataset):
         maps = pad(target.encode(labels) - background, size.height, size.width)
         maps = target.flip(maps + background, *ORIENTATIONS[view.orientation])
         return target.transpose(maps) if view.turned else maps
-
-    def _measure_range(self, index: int) -> IntensityRange:
-        return measure_range(self.images[index], self.settings)
 
 
 def _as_float(array: NDArray) -> NDArray[np.float32]:

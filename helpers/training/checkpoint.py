@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -54,11 +53,7 @@ def build_callbacks(
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Prints one line an epoch and saves everything that the next epoch depends on.
-
-    The network, the optimizer, the history and the state of the other
-    callbacks go into one file, written whole or not at all.
-    """
+    """Prints one line an epoch and saves everything that the next epoch depends on."""
 
     def __init__(
         self, run: RunFolder, settings: Settings, state: dict, others: Sequence, batches: Batches
@@ -114,12 +109,10 @@ class Checkpoint(keras.callbacks.Callback):
     def save(self):
         """Write the checkpoint, whole or not at all."""
         kept = (getattr(callback, "best_weights", None) for callback in self.others)
-        best = next((weights for weights in kept if weights), [])
-
-        def write(part: Path) -> None:
-            save_network(self.model, part, self.settings, state=self.state, arrays=best)
-
-        self.run.write(CHECKPOINT, write)
+        more = {"state": self.state, "arrays": next(filter(None, kept), [])}
+        self.run.write(
+            CHECKPOINT, lambda part: save_network(self.model, part, self.settings, **more)
+        )
 
 
 def cosine_rate(settings: Settings, epoch: int) -> float:
@@ -137,8 +130,7 @@ def cosine_rate(settings: Settings, epoch: int) -> float:
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    return [layer for layer in dropouts if layer.rate > 0]
+    return [each for each in model.layers if isinstance(each, keras.layers.Dropout) and each.rate]
 
 
 def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:

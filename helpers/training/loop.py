@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ from tqdm.keras import TqdmCallback
 from helpers.network.losses import build_loss, build_metrics
 from helpers.network.saving import load_model, read_settings, read_state, save_network
 from helpers.network.unet import build_unet
+from helpers.overrides import flatten
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, write_settings
 from helpers.training.batches import Batches
@@ -41,17 +41,15 @@ def train(
 ) -> pd.DataFrame:
     """Train the network of `settings`, or resume after the run's last epoch; return the history.
 
+    The run gets `checkpoint.keras` after every epoch and, in the end, `network.keras`,
+    `history.csv` and `settings.json`; one that is finished is not trained again.
+
     Parameters
     ----------
-    run : RunFolder
-        Gets `checkpoint.keras` after every epoch and, in the end, `network.keras`, `history.csv`
-        and `settings.json`. A run that is finished is not trained again.
     train_set, validation_set : (images, labels)
-        As `helpers.training.batches.Batches` takes them. The checkpoint notes what they are, and
-        one that was trained on others is refused.
+        As `helpers.training.batches.Batches` takes them.
     start_from : RunFolder, optional
-        A run whose trained network is the beginning, instead of random weights. Its structure
-        and preprocessing must be those of `settings`.
+        A run whose trained network, built by the same settings, replaces random weights.
 
     Returns
     -------
@@ -101,23 +99,18 @@ def overfit_batch(
     Parameters
     ----------
     model : keras.Model
-        Compiled, with the metric "iou"; see `compile_network`. It keeps what it has learned, and
-        the normalisation of this batch (`settle_normalisation`).
+        As `compile_network` gives it; keeps what it has learned, and this batch's normalisation.
     inputs, targets : (n, height, width, channels) float32 arrays
         One batch, as `helpers.training.batches.Batches` gives it.
-    max_steps : int
-        At most so many steps.
 
     Returns
     -------
     dict
         "loss" and "iou", one value a step, measured with dropout on.
     """
-
-    def stop_when_known(step, logs):
-        model.stop_training = logs["iou"] >= KNOWN
-
-    watch = keras.callbacks.LambdaCallback(on_epoch_end=stop_when_known)
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda step, logs: setattr(model, "stop_training", logs["iou"] >= KNOWN)
+    )
     history = model.fit(
         inputs, targets, batch_size=len(inputs), epochs=max_steps, callbacks=[watch], verbose=0
     ).history
@@ -128,9 +121,8 @@ def overfit_batch(
 def settle_normalisation(model: keras.Model, inputs: NDArray) -> None:
     """Give every batch normalisation of `model` the statistics of `inputs`, for prediction.
 
-    In training it uses those of its batch, in prediction a running mean, which takes in a
-    hundredth at every step (`momentum` .99): after 150 steps a fifth of it is still the value that
-    it began with, and what the network has learned comes out distorted.
+    In training it uses those of its batch, in prediction a running mean, which after 150 steps
+    (`momentum` .99) is still a fifth the value that it began with.
     """
     layers = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]
@@ -147,14 +139,16 @@ def settle_normalisation(model: keras.Model, inputs: NDArray) -> None:
 def describe_images(shown: Mapping[str, Images]) -> dict[str, list[str]]:
     """Return digests of all images and label images, by side and which of the two they are."""
     return {
-        f"{side} {kind}": [_digest(array) for array in arrays]
+        f"{side} {kind}": [
+            _digest(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+            for array in arrays
+        ]
         for side, (images, labels) in shown.items()
         for kind, arrays in (("images", images), ("label images", labels))
     }
 
 
-def _digest(array: NDArray) -> str:
-    content = repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()
+def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -168,7 +162,7 @@ def start_or_resume(
     """Return (compiled model, state): new ones, or those of the run's last finished epoch."""
     keras.utils.set_random_seed(settings.training.seed)
     model = compile_network(build_unet(settings, precision=device.precision), settings)
-    start = None if start_from is None else _fingerprint(start_from.require("network.keras"))
+    start = start_from and _digest(start_from.require("network.keras").read_bytes())
     file = run.file(CHECKPOINT)
     if not file.exists():
         if start_from is not None:
@@ -186,10 +180,6 @@ def start_or_resume(
     return model, state
 
 
-def _fingerprint(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-
-
 def _refuse_others(run: RunFolder, differing: str) -> None:
     if differing:
         raise TrainingError(
@@ -201,13 +191,6 @@ def _refuse_others(run: RunFolder, differing: str) -> None:
 def _differing_settings(ours: Settings, theirs: Settings) -> str:
     """Return the first setting that differs, of those that a training depends on."""
 
-    def flatten(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-        flat = {}
-        for name, value in values.items():
-            inner = flatten(value, f"{before}{name}.") if isinstance(value, Mapping) else None
-            flat |= inner if inner else {before + name: value}
-        return flat
-
     def essence(settings: Settings) -> dict[str, Any]:
         values = settings.model_dump(mode="json")
         for name in ("schema_location", "data_set_location", "postprocessing"):
@@ -215,7 +198,7 @@ def _differing_settings(ours: Settings, theirs: Settings) -> str:
         values["training_configuration"].pop("enable_training")
         for name in MAY_CHANGE:
             values["training_configuration"]["training_parameters"].pop(name)
-        return flatten(values)
+        return dict(flatten(values))
 
     now, before = essence(ours), essence(theirs)
     for name in now | before:
@@ -273,32 +256,24 @@ def _fit(run, settings, model, state, train_set, validation_set) -> None:
             callback.append = True
     n_epochs = len(state["history"])
     checkpoint = Checkpoint(run, settings, state, named, batches)
+    # A widget in a notebook; none where a log would keep every step of it.
+    bar = [] if "TQDM_DISABLE" in os.environ else [TqdmCallback(verbose=1, leave=False)]
     model.fit(
         batches,
         validation_data=validation,
         initial_epoch=n_epochs,
         shuffle=False,
         epochs=n_epochs if state.get("stopping") else settings.training.epoch_num,
-        callbacks=[*_progress_bar(), *named, checkpoint],
+        callbacks=[*bar, *named, checkpoint],
         verbose=0,
     )
     checkpoint.finish()
 
 
-def _progress_bar() -> list[keras.callbacks.Callback]:
-    """Return a bar over the steps, a widget in a notebook; none where a log would keep it."""
-    hidden = "TQDM_DISABLE" in os.environ
-    return [] if hidden else [TqdmCallback(verbose=1, leave=False)]
-
-
-def _save_results(
-    run: RunFolder, settings: Settings, model: keras.Model, history: pd.DataFrame
-) -> None:
-    def save_without_optimizer(part: Path) -> None:
-        network = build_unet(settings)
-        network.set_weights(model.get_weights())
-        save_network(network, part, settings)
-
-    run.write("network.keras", save_without_optimizer)
+def _save_results(run: RunFolder, settings: Settings, model: keras.Model, history) -> None:
+    """Write the network, without its optimizer, the history and the settings."""
+    network = build_unet(settings)
+    network.set_weights(model.get_weights())
+    run.write("network.keras", lambda part: save_network(network, part, settings))
     run.write_csv("history.csv", history)
     write_settings(settings, run.file("settings.json"))
