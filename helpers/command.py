@@ -136,9 +136,8 @@ def _explain_option(unknown: str, known: list[str], arguments: Sequence[str]) ->
     """Return what is wrong with an option, and which was perhaps meant."""
     if not unknown.startswith("--"):
         return f"{unknown!r} belongs to no option; name it, as in --data {unknown}"
-    name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
-    known = [option.removeprefix("--").replace("-", "_") for option in known]
-    return explain_unknown(name, known, _speak(arguments))
+    names = [option.removeprefix("--").replace("-", "_") for option in (unknown, *known)]
+    return explain_unknown(names[0].partition("=")[0], names[1:], _speak(arguments))
 
 
 def _speak(arguments: Sequence[str]) -> Callable[[str], str]:
@@ -148,33 +147,32 @@ def _speak(arguments: Sequence[str]) -> Callable[[str], str]:
     return lambda name: f"--{name.replace('_', '-')}"
 
 
+def _add_override(parser: Parser) -> None:
+    about = "another value of the settings file, as in training.learning_rate=0.001"
+    parser.add_argument("--override", action="append", default=[], metavar="NAME=VALUE", help=about)
+
+
 # ------------------------------------------------------------------ the notebooks
 
 
 def _run_notebooks(name: str, arguments: Sequence[str]) -> int:
     """Run the notebooks of a command."""
-    numbers = SERIES[name][0].split(",")
-    there = {path.name[:2] for path in find_notebooks()}
-    notebooks = find_notebooks(only=[number for number in numbers if number in there])
+    notebooks = find_notebooks(only=SERIES[name][0].split(","))
     declared = {n: d for path in notebooks for n, d in read_parameters(path).items()}
 
     def extend(parser: Parser) -> None:
         parser.add_argument("--only", help="numbers of the notebooks to run, as in 04,05")
-        parser.add_argument(
-            "--override", action="append", default=[], metavar="NAME=VALUE",
-            help="another value of the settings file, as in training.learning_rate=0.001",
-        )  # fmt: skip
+        _add_override(parser)
 
     options, given = _read_options(name, arguments, declared | REPLACE, extend)
     if options.override:
         given["overrides"] = given.get("overrides", {}) | dict(map(read_override, options.override))
     given.setdefault("run", _name_run(name, given))
-    numbers = options.only.split(",") if options.only else [path.name[:2] for path in notebooks]
-    for number in numbers:
-        if number.strip().zfill(2) not in there:
-            raise UsageError(
-                f"--only: there is no notebook {number}; there are {', '.join(sorted(there))}"
-            )
+    try:
+        only = find_notebooks(only=(options.only or SERIES[name][0]).split(","))
+    except SeriesError as error:
+        raise UsageError(f"--only: {error}") from None
+    numbers = [path.name[:2] for path in only]
     print(f"run: {RunFolder(given['run'])}", flush=True)
     print(describe_run(run_series(given, numbers)))
     return FINE
@@ -259,7 +257,7 @@ def _settings(name: str, arguments: Sequence[str]) -> int:
     def extend(parser: Parser) -> None:
         parser.add_argument("file", help="the file to write, such as mine.json")
         parser.add_argument("--based-on", help="a settings file to begin with")
-        parser.add_argument("--override", action="append", default=[], metavar="NAME=VALUE")
+        _add_override(parser)
 
     options, given = _read_options(name, arguments, SETTINGS, extend)
     begin = load_settings(options.based_on) if options.based_on else generate_settings(5)

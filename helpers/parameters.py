@@ -74,13 +74,7 @@ def _read_literal(node: ast.expr) -> Any:
 
 
 def check_type(name: str, value: Any, declared: str) -> Any:
-    """Return `value` if it is of the `declared` type, such as "Optional[int]".
-
-    Raises
-    ------
-    ParameterError
-        If it is not; the message names the parameter, the value and what is allowed.
-    """
+    """Return `value`, or raise ParameterError if it is not of a type such as "Optional[int]"."""
     try:
         TypeAdapter(eval(declared, vars(typing).copy())).validate_python(value, strict=True)
         fits = not (isinstance(value, float) and not math.isfinite(value))
@@ -140,12 +134,9 @@ def explain_unknown(name: str, known: Iterable[str], write: Callable[[str], str]
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse what could be seen to fail before any work.
+    """Raise ParameterError for what can be seen to fail before any work.
 
-    Raises
-    ------
-    ParameterError
-        If a value is out of range, or names a file, run, modality or target that is not there.
+    That is a value out of range, or a file, run, modality or target that is not there.
     """
     for name, check in CHECKS.items():
         if values.get(name) not in (None, "") or (name == "run" and name in values):
@@ -174,14 +165,10 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _must(be: str, fits: Callable[[Any], bool]) -> Callable[[Any], None]:
-    """Return a check that a number `fits`; the text says how it must be."""
-
-    def check(value: float) -> None:
-        if not fits(value):
-            raise ParameterError(f"{value} must be {be}")
-
-    return check
+def _must(be: str, fits: Callable[[float], bool], value: float) -> None:
+    """Refuse a number that does not fit; the text says how it must `be`."""
+    if not fits(value):
+        raise ParameterError(f"{value} must be {be}")
 
 
 def _data_set(value: str) -> None:
@@ -232,8 +219,8 @@ def _variants(value: str) -> None:
     choose_variants(value)
 
 
-AT_LEAST_ONE = _must("1 or more", lambda value: value >= 1)
-POSITIVE = _must("above 0", lambda value: value > 0)
+AT_LEAST_ONE = partial(_must, "1 or more", lambda value: value >= 1)
+POSITIVE = partial(_must, "above 0", lambda value: value > 0)
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "settings": load_settings,
     "run": RunFolder,
@@ -242,12 +229,12 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "images": _images,
     "start_from": _network,
     "network": _network,
-    "seed": _must(f"from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32),
+    "seed": partial(_must, f"from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32),
     "epochs": AT_LEAST_ONE,
     "steps": AT_LEAST_ONE,
     "seeds": AT_LEAST_ONE,
     "n_resamples": AT_LEAST_ONE,
-    "threshold": _must("above 0 and below 1", lambda value: 0 < value < 1),
+    "threshold": partial(_must, "above 0 and below 1", lambda value: 0 < value < 1),
     "diameter_px": POSITIVE,
     "pixel_size_um": POSITIVE,
     "faults": partial(_one_of, ("refuse", "skip")),
@@ -266,14 +253,12 @@ def check_page() -> dict[str, Any]:
     """Check the parameters of the page that runs, and return their values.
 
     They come from the cells that the kernel has run: the one that declares parameters, and the
-    one that papermill injects after it. In a script, or where no cell declares any, there is
-    nothing to check.
+    one that papermill injects after it. Without them, as in a script, nothing is checked.
 
     Raises
     ------
     ParameterError
-        If papermill injected a name that the page does not declare, or a value has another type
-        or cannot be used.
+        If a name is not declared, or a value has another type or cannot be used.
     """
     cells = _executed_cells()
     for place in range(len(cells) - 1, -1, -1):

@@ -93,6 +93,12 @@ def write_whole(file: str | Path, write: Callable[[Path], Any]) -> Path:
     return file
 
 
+def write_json(values: Any, file: str | Path) -> Path:
+    """Write `values` as JSON, whole or not at all."""
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))
+
+
 class RunFolder:
     """The folder of a run, made when first written to.
 
@@ -170,8 +176,8 @@ class RunFolder:
 
     def write_json(self, name: str, values: Any) -> Path:
         """Write `values` as JSON, whole or not at all."""
-        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        return self.write(name, lambda part: part.write_text(text, encoding="utf-8"))
+        self.refuse_published()
+        return write_json(values, self.file(name))
 
     def read_json(self, name: str) -> Any:
         """Return the values of a JSON file that this run must have."""

@@ -36,14 +36,10 @@ class Declared(NamedTuple):
 def find_notebooks(folder: Path = NOTEBOOKS_DIR, only: Sequence[str] = ()) -> list[Path]:
     """Return the numbered notebooks of `folder` in numerical order; `only` keeps those numbers.
 
-    Raises
-    ------
-    SeriesError
-        If there is no numbered notebook, or one of `only` does not exist.
+    Raises SeriesError if there is none, or if one of `only` does not exist.
     """
-    numbered = {
-        re.match(r"\d+", path.name)[0]: path for path in sorted(folder.glob("[0-9]*.ipynb"))
-    }
+    found = sorted(folder.glob("[0-9]*.ipynb"))
+    numbered = {re.match(r"\d+", path.name)[0]: path for path in found}
     if not numbered:
         raise SeriesError(f"{shorten(folder)} holds no numbered notebook such as 01_name.ipynb")
     wanted = [number.strip().zfill(2) for number in only] or list(numbered)
@@ -71,10 +67,7 @@ def check_parameters(
 ) -> dict[Path, dict[str, Any]]:
     """Return what each notebook is given: the parameters that it declares.
 
-    Raises
-    ------
-    ParameterError
-        If no notebook that runs declares a name, a value has another type, or it cannot be used.
+    Raises ParameterError if none declares a name, or a value has another type or cannot be used.
     """
     declared = {notebook: read_parameters(notebook) for notebook in notebooks}
     every = {name: each for found in declared.values() for name, each in found.items()}
@@ -110,11 +103,11 @@ def run_series(
     seconds = {}
     with _environment(), run.lock("running notebooks"):
         for number, (notebook, values) in enumerate(jobs.items(), 1):
-            _say(f"[{number}/{len(jobs)}] {notebook.stem} ...")
+            print(f"[{number}/{len(jobs)}] {notebook.stem} ...", end="", flush=True)
             start = time.monotonic()
             run_notebook(notebook, run.file("notebooks") / notebook.name, values)
             seconds[notebook.stem] = round(time.monotonic() - start, 1)
-            _say(f" {seconds[notebook.stem]:.1f} s\n")
+            print(f" {seconds[notebook.stem]:.1f} s", flush=True)
     _record_cost(run, seconds)
     return run
 
@@ -198,7 +191,7 @@ class _Epochs:
     def write(self, text: str) -> None:
         for line in text.splitlines():
             if re.match(r"\s*epoch\s+\d", line, re.IGNORECASE):
-                _say(f"\n    {line.strip()}")
+                print(f"\n    {line.strip()}", end="", flush=True)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -237,10 +230,6 @@ def _forget_paths(copy: Path) -> None:
         for key in ("input_path", "output_path"):
             notebook.metadata.get("papermill", {}).pop(key, None)
         nbformat.write(notebook, copy)
-
-
-def _say(text: str) -> None:
-    print(text, end="", flush=True)
 
 
 def describe_run(run: RunFolder) -> str:

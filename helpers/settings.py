@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from helpers.architecture import ModelStructure, Strict, nearest
 from helpers.overrides import OverrideError, apply_overrides, list_names
-from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_whole
+from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_json
 
 Count = Annotated[int, Field(ge=0)]
 Real = float | int
@@ -397,17 +397,12 @@ def write_settings(settings: Settings, path: str | Path) -> Path:
     values = settings.model_dump(mode="json", by_alias=True)
     if values["$schema"] is None:
         del values["$schema"]
-    return _write_json(values, path)
+    return write_json(values, path)
 
 
 def write_schema(path: str | Path = ROOT / "settings" / "settings.schema.json") -> Path:
     """Write the format's JSON schema, which editors use to complete and check settings files."""
-    return _write_json(Settings.model_json_schema(by_alias=True), path)
-
-
-def _write_json(values: dict[str, Any], path: str | Path) -> Path:
-    text = json.dumps(values, indent=2) + "\n"
-    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+    return write_json(Settings.model_json_schema(by_alias=True), path)
 
 
 def generate_settings(

@@ -21,11 +21,7 @@ def test_a_chosen_precision_is_used_without_probing_and_the_device_is_said(
 
 @pytest.mark.parametrize(
     ("has", "gain", "expected"),
-    [
-        (True, 1.0, "float32"),
-        (True, devices.WORTH_IT, "mixed_bfloat16"),
-        (False, None, "float32"),
-    ],
+    [(True, 1.0, "float32"), (True, devices.WORTH_IT, "mixed_bfloat16"), (False, None, "float32")],
 )
 def test_bfloat16_is_chosen_only_where_it_pays(monkeypatch, has, gain, expected):
     monkeypatch.setattr(devices, "_devices", lambda: ["cpu:0"])

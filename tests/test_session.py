@@ -32,29 +32,23 @@ def test_a_run_keeps_the_split_that_it_began_with(tmp_path):
     assert session.run.read_csv("split.csv").equals(DRAWN)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"test_split_ratio": 0.5}])
-def test_other_settings_draw_another_split(tmp_path, change):
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"seed": 1}, {}),
+        ({"test_split_ratio": 0.5}, {}),
+        ({}, {"test_modalities": ["k"]}),
+        ({}, {"test_ids": ["b", "a"]}),
+        ({}, {"left_out": ["b", "a"]}),
+    ],
+)
+def test_another_choice_draws_another_split(tmp_path, settings, kept):
     settle_split(session_of(tmp_path / "run"), DRAWN)
-    assert settle_split(session_of(tmp_path / "run", **change), OTHER).equals(OTHER)
-
-
-def test_other_modalities_kept_for_the_test_draw_another_split(tmp_path):
-    session = session_of(tmp_path / "run")
-    settle_split(session, DRAWN)
-    assert settle_split(session, OTHER, ["k"]).equals(OTHER)
-    assert settle_split(session, DRAWN, ["k"]).equals(OTHER), "kept"
-    assert settle_split(session, DRAWN).equals(DRAWN)
-
-
-@pytest.mark.parametrize("name", ["test_ids", "left_out"])
-def test_another_test_set_or_other_images_left_out_draw_another_split(tmp_path, name):
-    session = session_of(tmp_path / "run")
-    settle_split(session, DRAWN)
-    kept = DRAWN.assign(split=["test", "left out", "train"])
-    assert settle_split(session, kept, **{name: ["b", "a"]}).equals(kept)
-    assert settle_split(session, DRAWN, **{name: ["a", "b"]}).equals(kept), "in any order"
-    assert settle_split(session, DRAWN, **{name: ["a"]}).equals(DRAWN)
-    assert settle_split(session, kept, **{name: []}).equals(kept), "none is another choice too"
+    session = session_of(tmp_path / "run", **settings)
+    assert settle_split(session, OTHER, **kept).equals(OTHER)
+    again = {name: names[::-1] for name, names in kept.items()}
+    assert settle_split(session, DRAWN, **again).equals(OTHER), "in any order"
+    assert settle_split(session_of(tmp_path / "run"), DRAWN).equals(DRAWN)
 
 
 def test_other_images_draw_another_split(tmp_path):
