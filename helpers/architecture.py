@@ -221,6 +221,7 @@ def _check_divisible(size: Pair, multiple: Pair, n_blocks: int) -> None:
 
 
 def _check_decoder(structure: ModelStructure) -> None:
+    """Refuse a decoder that does not lead back to the input's size, or skips of other sizes."""
     pool = structure.encoder_params.max_pool_size
     strides = structure.decoder_params.general_transpose_conv_params.strides
     input_size = (structure.input_params.height, structure.input_params.width)
@@ -228,10 +229,25 @@ def _check_decoder(structure: ModelStructure) -> None:
         name: tuple(s // p**k for s, p in zip(input_size, pool, strict=True))
         for k, (name, _) in enumerate(structure.encoder_blocks)
     }
+    mismatch = f"strides {list(strides)} do not undo the pooling {list(pool)}"
     size = tuple(s // m for s, m in zip(input_size, structure.size_multiple, strict=True))
     for name, block in structure.decoder_blocks:
         size = tuple(s * stride for s, stride in zip(size, strides, strict=True))
-        _check_skip(name, block.concatenate_layer, size, skips, pool, strides)
+        skip = block.concatenate_layer
+        if skip is not None and skip not in skips:
+            raise ValueError(
+                f"{name}: concatenate_layer {skip!r} is no encoder block; "
+                f"{nearest(skip, list(skips))}there are {', '.join(skips)}"
+            )
+        if skip is not None and skips[skip] != size:
+            fitting = [
+                f"use {other!r}" for other, other_size in skips.items() if other_size == size
+            ]
+            raise ValueError(
+                f"{name}: works at {size[0]}x{size[1]} but its concatenate_layer {skip!r} is "
+                f"{skips[skip][0]}x{skips[skip][1]}; "
+                f"{fitting[0] if fitting else f'{mismatch}; set strides to {list(pool)}'}"
+            )
     if size != input_size:
         raise ValueError(
             f"{name} ends at {size[0]}x{size[1]}, the input is {input_size[0]}x{input_size[1]}: "
@@ -239,26 +255,3 @@ def _check_decoder(structure: ModelStructure) -> None:
             f"undo {len(skips)} poolings by {list(pool)}; "
             f"use {len(skips)} decoder blocks with strides {list(pool)}"
         )
-
-
-def _check_skip(name, skip, size, skips, pool, strides) -> None:
-    if skip is None:
-        return
-    if skip not in skips:
-        raise ValueError(
-            f"{name}: concatenate_layer {skip!r} is no encoder block; {nearest(skip, list(skips))}"
-            f"there are {', '.join(skips)}"
-        )
-    if skips[skip] == size:
-        return
-    fitting = [other for other, other_size in skips.items() if other_size == size]
-    remedy = (
-        f"use {fitting[0]!r}"
-        if fitting
-        else f"strides {list(strides)} do not undo the pooling {list(pool)}; "
-        f"set strides to {list(pool)}"
-    )
-    raise ValueError(
-        f"{name}: works at {size[0]}x{size[1]} but its concatenate_layer {skip!r} is "
-        f"{skips[skip][0]}x{skips[skip][1]}; {remedy}"
-    )

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,21 +112,9 @@ def run_series(
 
 
 def _record_cost(run: RunFolder, seconds: dict[str, float]) -> None:
-    """Add to the run's `series.json` what this pass took; the highest peak of memory stays."""
+    """Add to the run's `series.json` what this pass took."""
     before = run.read_json("series.json") if run.file("series.json").exists() else {}
-    peaks = filter(None, [before.get("peak_memory_gib"), _measure_peak_memory()])
-    seconds = before.get("seconds", {}) | seconds
-    run.write_json("series.json", {"seconds": seconds, "peak_memory_gib": max(peaks, default=None)})
-
-
-def _measure_peak_memory() -> float | None:
-    """Return the most memory that one kernel has held, in GiB; None where the system hides it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30, 2)
+    run.write_json("series.json", before | {"seconds": before.get("seconds", {}) | seconds})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The settings file: read, checked, written and generated.
+"""The settings file: read, checked, written and generated; settings/README.md explains every key.
 
 The format is the JSON of the original program, loaded verbatim. Keys that it did not have are
 optional, each with a default under which an original file keeps its meaning.
@@ -62,20 +62,7 @@ class SettingsError(ValueError):
 
 
 class Augmentation(Strict):
-    """How training images are varied; validation and prediction see them as they are.
-
-    `flips`: "all" shows every image in its four orientations (as is, left-right, up-down, both) in
-    each epoch, as the original does; "random" shows one of the four, drawn in each epoch.
-    `crop`: "centre" cuts or zero-pads around the centre, as the original does; "random" cuts
-    somewhere, drawn in each epoch.
-    `gray` and `invert` are probabilities: that a crop loses its colour, and that its intensities
-    are reversed. `intensity` is the largest relative change of a crop's contrast, and half of it
-    the largest shift; `stain` is the same for each channel by itself.
-    `turns`: true also turns crops on their side, so that all eight orientations of a square are
-    shown. `scale`: crops are enlarged or reduced by up to this factor, 1 changes nothing. `blur` is
-    the largest standard deviation of a Gaussian blur, in pixels; `noise` that of added noise, where
-    the range of an image is 1.
-    """
+    """How training images are varied; validation and prediction see them as they are."""
 
     flips: Literal["all", "random", "none"] = "all"
     crop: Literal["centre", "random"] = "centre"
@@ -92,14 +79,8 @@ class Augmentation(Strict):
 class TrainingParameters(Strict):
     """How long, on what and how fast the network learns.
 
-    `validation_split_ratio` is a share of the images that remain when the test images are taken
-    out, `test_split_ratio` a share of all labelled images; both count whole fields of view.
-    `balance` says how often the modalities (`helpers.analysis.modality`) are shown: at 0 every
-    image as often as another, at 1 every modality as often as another; between, an image of a
-    modality of n images has the weight n ** -balance. `crowding` does the same for crowded images:
-    one of n nuclei has the weight n ** crowding besides. `learning_rate_schedule`: "cosine" lets
-    the rate fall along half a cosine, epoch by epoch, from `learning_rate` to nearly 0, and restart
-    after each number of epochs in `learning_rate_restarts`; those that are not reached do nothing.
+    With `balance`, an image of a modality of n images is shown with the weight n ** -balance; with
+    `crowding`, one of n nuclei with n ** crowding besides.
     """
 
     epoch_num: Annotated[int, Field(ge=1)]
@@ -201,11 +182,7 @@ def _check_file(argument: str, path: Path) -> None:
 class Preprocessing(Strict):
     """How intensities reach the network.
 
-    "scale" divides by the largest value of the image's type (255 or 65535); "percentile" maps the
-    1st to 99.8th percentile of each image to 0..1; "standardise" gives each image mean 0 and
-    standard deviation 1.
-    `polarity`: "as_stored" leaves intensities as they are; "dark_ground" reverses an image whose
-    ground is bright, so that nuclei stand out bright in every modality.
+    "percentile" maps the 1st to 99.8th percentile of each image to 0..1.
     """
 
     normalisation: Literal["scale", "percentile", "standardise"] = "scale"
@@ -215,12 +192,8 @@ class Preprocessing(Strict):
 class Postprocessing(Strict):
     """From what the network answers to nuclei; tuned on validation images, stored with the network.
 
-    `threshold`: a pixel is nucleus from this probability on. `seed_threshold`: with the targets
-    "boundary" and "distance", what a nucleus grows from reaches this value. `min_area_px`: smaller
-    nuclei are dropped, and so are those whose pixels have a lower mean probability than
-    `min_confidence`. `test_time_augmentation`: "flips" answers with the mean over the four
-    orientations of an image, at 4 times the cost; "scales" with that of the image as it is and of
-    its mirror image at 1.5 times the size, at 3.25 times the cost.
+    `test_time_augmentation` "flips" answers with the mean over four orientations, at 4 times the
+    cost; "scales" with that of the image and its mirror image at 1.5 times the size, at 3.25 times.
     """
 
     threshold: Inside = 0.5
@@ -287,10 +260,7 @@ class Settings(Strict):
         `callbacks.*` and `target`; `blocks`, `filters`, `dropout`, `size`, `activation` and
         `normalisation` change every block of the network.
 
-        Raises
-        ------
-        SettingsError
-            If a name is unknown or a value is not allowed.
+        Raises SettingsError if a name is unknown or a value is not allowed.
 
         Examples
         --------
