@@ -161,11 +161,11 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
             "(`make install`, or pip install -r requirements.lock)"
         ) from None
     except PapermillExecutionError as error:
-        cell = f"cell In [{error.exec_count}], {_first_line(error.source)}"
-        raise _failure(notebook, copy, cell, f"{error.ename}: {error.evalue}") from None
+        reason, cell = f"{error.ename}: {error.evalue}", (error.exec_count, error.source)
+        raise _failure(notebook, copy, reason, *cell) from None
     except (DeadKernelError, CellExecutionError) as error:
-        died = f"{type(error).__name__}: the kernel died (out of memory is the usual reason)"
-        raise _failure(notebook, copy, _last_cell(copy), died) from None
+        reason = f"{type(error).__name__}: the kernel died (out of memory is the usual reason)"
+        raise _failure(notebook, copy, reason, *_find_last_cell(copy)) from None
     finally:
         _forget_paths(copy)
     html, _ = HTMLExporter().from_filename(str(copy))
@@ -184,28 +184,25 @@ class _Epochs:
         """Nothing is held back."""
 
 
-def _failure(notebook: Path, copy: Path, cell: str, error: str) -> SeriesError:
+def _failure(
+    notebook: Path, copy: Path, reason: str, number: int = 0, source: str = ""
+) -> SeriesError:
     """Return the error that names the notebook, the cell and what went wrong there."""
+    lines = source.strip().splitlines()
+    cell = f"cell In [{number}], `{lines[0]}`" if lines else "no cell: the kernel did not start"
     return SeriesError(
-        f"{notebook.stem} failed in {cell}\n  {error}\n  as far as it came: {shorten(copy)}"
+        f"{notebook.stem} failed in {cell}\n  {reason}\n  as far as it came: {shorten(copy)}"
     )
 
 
-def _last_cell(copy: Path) -> str:
-    """Return a description of the last cell that was started before the kernel died."""
+def _find_last_cell(copy: Path) -> tuple[int, str]:
+    """Return number and source of the last cell that was started before the kernel died."""
     import nbformat
 
     cells = nbformat.read(copy, as_version=4).cells if copy.is_file() else []
-    numbered = enumerate((cell for cell in cells if cell.cell_type == "code"), 1)
-    started = [pair for pair in numbered if pair[1].metadata.get("papermill", {}).get("start_time")]
-    if not started:
-        return "no cell: the kernel did not start"
-    number, cell = started[-1]
-    return f"cell In [{number}], {_first_line(cell.source)}"
-
-
-def _first_line(source: str) -> str:
-    return f"`{source.strip().splitlines()[0]}`" if source.strip() else "an empty cell"
+    code = enumerate((cell for cell in cells if cell.cell_type == "code"), 1)
+    started = [(n, c.source) for n, c in code if c.metadata.get("papermill", {}).get("start_time")]
+    return started[-1] if started else (0, "")
 
 
 def _forget_paths(copy: Path) -> None:

@@ -12,7 +12,7 @@ def settings_for(precision):
 def test_a_chosen_precision_is_used_without_probing_and_the_device_is_said(
     monkeypatch, names, kind
 ):
-    monkeypatch.setattr(devices, "_devices", lambda: names)
+    monkeypatch.setattr("keras.distribution.list_devices", lambda: names)
     monkeypatch.setattr(devices, "measure_bfloat16_gain", lambda: pytest.fail("probed"))
     device = devices.choose_device(settings_for("mixed_float16"))
     assert device.precision == "mixed_float16"
@@ -24,7 +24,7 @@ def test_a_chosen_precision_is_used_without_probing_and_the_device_is_said(
     [(True, 1.0, "float32"), (True, devices.WORTH_IT, "mixed_bfloat16"), (False, None, "float32")],
 )
 def test_bfloat16_is_chosen_only_where_it_pays(monkeypatch, has, gain, expected):
-    monkeypatch.setattr(devices, "_devices", lambda: ["cpu:0"])
+    monkeypatch.setattr("keras.distribution.list_devices", lambda: ["cpu:0"])
     monkeypatch.setattr(devices, "has_bfloat16", lambda: has)
     probe = (lambda: gain) if has else (lambda: pytest.fail("probed"))
     monkeypatch.setattr(devices, "measure_bfloat16_gain", probe)

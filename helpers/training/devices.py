@@ -30,7 +30,7 @@ def choose_device(settings: Settings) -> Device:
     """
     import keras
 
-    kind = "GPU" if any("gpu" in name for name in _devices()) else "CPU"
+    kind = "GPU" if any("gpu" in name for name in keras.distribution.list_devices()) else "CPU"
     backend, precision = keras.backend.backend(), settings.training.precision
     if precision != "auto":
         return Device(kind, backend, precision, "as the settings say")
@@ -39,12 +39,6 @@ def choose_device(settings: Settings) -> Device:
     gain = measure_bfloat16_gain()
     precision = "mixed_bfloat16" if gain >= WORTH_IT else "float32"
     return Device(kind, backend, precision, f"bfloat16 is {gain:.1f} times as fast")
-
-
-def _devices() -> list[str]:
-    import keras
-
-    return keras.distribution.list_devices()
 
 
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
