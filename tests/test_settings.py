@@ -245,11 +245,10 @@ def test_overrides_reach_every_part_of_the_file():
             "model_structure.input_params.channels": 1,
         }
     )
-    training = settings.training
+    training, structure = settings.training, settings.model_structure
     assert (training.learning_rate, training.augmentation.flips) == (0.01, "none")
     assert settings.postprocessing.threshold == 0.4
-    assert settings.model_structure.output_params.target == "flow"
-    assert settings.model_structure.input_params.channels == 1
+    assert (structure.output_params.target, structure.input_params.channels) == ("flow", 1)
     assert settings.training_configuration.call_backs_conf == {"EarlyStopping": {"patience": 3}}
     assert QUICK.with_overrides({}) == QUICK
     assert QUICK.with_training(seed=None) == QUICK
