@@ -270,7 +270,8 @@ def _lab(name: str, arguments: Sequence[str]) -> int:
     """Open JupyterLab on the notebooks; further options go to it."""
     begin = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
     page = f"--LabApp.default_url=/lab/tree/{NOTEBOOKS_DIR.name}"
-    return subprocess.call([*begin, page, *arguments], env=os.environ | ENVIRONMENT)
+    begin += [page, f"--config={ROOT / 'tools' / 'jupyter_config.py'}"]
+    return subprocess.call([*begin, *arguments], env=os.environ | ENVIRONMENT)
 
 
 COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
