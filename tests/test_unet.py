@@ -172,7 +172,7 @@ def test_the_normalisation_stands_between_convolution_and_activation():
     assert model.get_layer("probability").use_bias
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["foreground", "flow"])
 def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target):
     settings = small(target, "batch")
     model, images = build_unet(settings), some_images()
@@ -189,8 +189,8 @@ def test_a_saved_and_loaded_network_answers_the_same(tmp_path, target):
     np.testing.assert_allclose(np.asarray(free(images)), trained, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_mixed_precision_answers_in_float32_for_every_target(target):
+@pytest.mark.parametrize("target", ["foreground", "flow"])
+def test_mixed_precision_answers_in_float32(target):
     model = build_unet(small(target, "batch"), precision="mixed_bfloat16")
     assert model.get_layer("bottleneck_conv_1_normalisation").compute_dtype == "bfloat16"
     assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
