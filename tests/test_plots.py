@@ -379,7 +379,7 @@ def test_curves_mark_every_change_of_rate_unless_it_falls_in_every_epoch():
     history = history.assign(loss=[1.0, 0.5, 0.4, 0.39], val_loss=[1.1, 0.7, 0.6, 0.6])
     ax = training.plot_history(history, "loss", "loss")
     assert [line.get_xdata()[0] for line in ax.lines[2:]] == [2.5, 3.5]
-    assert texts(ax.texts) == ["0.01", "0.001"]
+    assert texts(ax.texts) == ["1e-2", "1e-3"]
     falling = pd.concat([history] * 3).assign(learning_rate=np.geomspace(1, 0.1, 12))
     falling = falling.assign(epoch=range(12)).drop(columns="val_loss")
     ax = training.plot_history(falling, "loss", "loss", plt.figure().gca())
