@@ -68,21 +68,23 @@ data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 
 lab: install ## open JupyterLab on notebooks/
 	@$(NUCLEI) lab
 
-# The committed notebooks run beside the unit tests: two processes for two cores. The notebooks
-# share a run folder, so they stay in one process, in their order, and without progress bars, whose
-# messages overflow what nbval can hold.
+# Two processes for two cores: the committed notebooks, then tests that train, beside all other
+# tests. The notebooks share a run folder, so they stay in one process, in their order, and without
+# progress bars, whose messages overflow what nbval can hold.
 test: install ## lint, layers, unit tests, doctests and the committed notebooks with their solutions
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(VENV)/bin/lint-imports --no-cache
-	@TQDM_DISABLE=1 $(PY) -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks \
-	  > .nbval.log 2>&1 & nbval=$$!; \
+	$(VENV)/bin/lint-imports --no-cache --no-logo
+	@export TQDM_DISABLE=1; { \
+	  $(PY) -m pytest --nbval-lax --nbval-current-env -p no:cacheprovider notebooks; pages=$$?; \
+	  $(PY) -m pytest -p no:cacheprovider -m slow; exit $$((pages + $$?)); \
+	} > .nbval.log 2>&1 & nbval=$$!; \
 	trap 'kill $$nbval 2>/dev/null' INT TERM; \
-	$(PY) -m pytest --cov=helpers || unit=failed; \
+	$(PY) -m pytest --cov=helpers -m "not slow" || unit=failed; \
 	wait $$nbval || notebooks=failed; \
 	cat .nbval.log; \
 	test -z "$$unit" || echo "make test: the unit tests (first summary above) failed" >&2; \
-	test -z "$$notebooks" || echo "make test: the committed notebooks failed" >&2; \
+	test -z "$$notebooks" || echo "make test: the notebooks or the tests that train failed" >&2; \
 	test -z "$$unit$$notebooks"
 
 notebooks: install ## run the committed notebooks in place, at their defaults

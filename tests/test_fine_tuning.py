@@ -13,6 +13,8 @@ from helpers.settings import generate_settings, load_settings
 from helpers.training.devices import Device
 from tests.conftest import load_benchmark
 
+pytestmark = pytest.mark.slow
+
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 
 
