@@ -11,8 +11,6 @@ from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings
 from helpers.training.devices import Device
 
-pytestmark = pytest.mark.slow
-
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 TINY = generate_settings(1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1)
 

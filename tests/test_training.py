@@ -22,8 +22,6 @@ from helpers.training.loop import (
     train,
 )
 
-pytestmark = pytest.mark.slow
-
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 PLATEAU = {"ReduceLROnPlateau": {"patience": 1, "factor": 0.5, "min_delta": 0.01}}
 EARLY = {"EarlyStopping": {"patience": 3, "min_delta": 0.05, "restore_best_weights": True}}
