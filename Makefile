@@ -62,7 +62,7 @@ experiment: install ## why masks come out inverted (notebook 06): VARIANTS=names
 targets: install ## how touching nuclei are separated (notebook 07): TARGETS=names ...
 	@$(NUCLEI) targets $(GIVEN)
 
-data: install ## download the nuclei of the Data Science Bowl 2018 (BBBC038, 83 MB)
+data: install ## download a published data set, as in NAME=bbbc038; without a name, list them
 	@$(NUCLEI) data $(GIVEN)
 
 lab: install ## open JupyterLab on notebooks/

@@ -11,7 +11,7 @@ from typing import Any
 
 from helpers.overrides import OverrideError, read_override
 from helpers.parameters import ParameterError, check_values, explain_unknown, read_text
-from helpers.run_folder import PUBLISHED, REFERENCE, ROOT, RunFolder, shorten
+from helpers.run_folder import PUBLISHED, REFERENCE, ROOT, RunFolder, name_locations, shorten
 from helpers.series import (
     ENVIRONMENT,
     NOTEBOOKS_DIR,
@@ -183,7 +183,8 @@ def _name_run(command: str, given: Mapping[str, Any]) -> str:
     if command == "start":
         return "quick_start"
     data, settings = given.get("data"), given.get("settings") or "quick.json"
-    stem = Path(data).resolve().stem if data and data != "sample" else Path(settings).stem
+    is_named = data and data != "sample"
+    stem = "_".join(name_locations(data)) if is_named else Path(settings).stem
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).lstrip(".-") or "run"
     return f"my_{name}" if name in PUBLISHED else name
 
@@ -229,18 +230,17 @@ def _segment(images: str, out: str, network: str, **options: Any) -> int:
 
 
 def _data(name: str, arguments: Sequence[str]) -> int:
-    """Download a data set of nuclei; without a name, that of the Data Science Bowl 2018."""
+    """Download a data set of nuclei; without a name, list those there are."""
     from helpers.data.download import SETS, describe, fetch
 
     def extend(parser: Parser) -> None:
-        parser.add_argument("names", nargs="*", help="data sets; nuclei data --list shows them")
-        parser.add_argument("--list", action="store_true", help="the data sets there are")
+        parser.add_argument("names", nargs="*", help="data sets; without one, they are listed")
 
     options, given = _read_options(name, arguments, DATA, extend)
-    if options.list:
+    names = [*options.names, *filter(None, [given.get("name")])]
+    if not names:
         print("\n".join(map(describe, SETS)))
-        return FINE
-    for each in [*options.names, *filter(None, [given.get("name")])] or ["bbbc038"]:
+    for each in names:
         try:
             path = fetch(each, given.get("folder") or ROOT / "data")
         except (OSError, ValueError) as reason:

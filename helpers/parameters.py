@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from helpers.architecture import nearest
-from helpers.run_folder import RunFolder, resolve, shorten
+from helpers.run_folder import RunFolder, name_locations, resolve, shorten
 from helpers.settings import Settings, load_settings
 from helpers.targets import TARGETS
 
@@ -147,6 +147,9 @@ def check_values(values: Mapping[str, Any]) -> None:
             _check("data", _data_set, settings.data_set_location)
         overrides = values.get("overrides") or {}
         _check("overrides", settings.with_overrides, overrides)
+        if values.get("test_sources"):
+            sources = name_locations(values.get("data") or settings.data_set_location)
+            _check("test_sources", partial(_some_of, sources), values["test_sources"])
         if values.get("start_from"):
             settings = settings.with_overrides(overrides)
             _check("start_from", partial(_same_build, settings), values["start_from"])
@@ -172,11 +175,12 @@ def _must(be: str, fits: Callable[[float], bool], value: float) -> None:
 
 
 def _data_set(value: str) -> None:
-    if value != "sample" and not resolve(value).exists():
-        raise ParameterError(
-            f"there is nothing at {value}; give a folder, a zip file or 'sample', or download a "
-            "data set with `nuclei data`"
-        )
+    for each in name_locations(value).values():
+        if each != "sample" and not resolve(each).exists():
+            raise ParameterError(
+                f"there is nothing at {each}; give a folder, a zip file or 'sample', or several, "
+                "separated by commas; `nuclei data` lists data sets to download"
+            )
 
 
 def _images(value: str) -> None:
@@ -205,6 +209,13 @@ def _one_of(known: Iterable[str], value: str) -> None:
     for each in split_names(value):
         if each not in known:
             raise ParameterError(explain_unknown(each, known, repr))
+
+
+def _some_of(known: Iterable[str], value: str) -> None:
+    """Refuse a name that is not among those `known`, and all of them."""
+    _one_of(known, value)
+    if set(known) <= set(split_names(value)):
+        raise ParameterError(f"{value} is all of the data, so nothing is left to train on")
 
 
 def _modalities(value: str) -> None:

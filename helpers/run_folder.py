@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,6 +71,26 @@ def resolve(path: str | Path) -> Path:
     path = Path(path).expanduser()
     here = Path.cwd() / path
     return here if here.exists() else ROOT / path
+
+
+def name_locations(data: str | Path) -> dict[str, str]:
+    """Return the location of each data set in `data`, which commas separate, by the set's name.
+
+    Raises ValueError where there is none, or two have one name.
+
+    Examples
+    --------
+    >>> name_locations("data/stage1_train.zip, data/nuinsseg")
+    {'stage1_train': 'data/stage1_train.zip', 'nuinsseg': 'data/nuinsseg'}
+    """
+    parts = [str(data)] if resolve(data).exists() else str(data).split(",")
+    parts = [part.strip() for part in parts if part.strip()]
+    named = [(Path(part).absolute().name.removesuffix(".zip"), part) for part in parts]
+    twice = {name for name, count in Counter(name for name, _ in named).items() if count > 1}
+    if twice or not named:
+        wrong = f"two of the name {min(twice)!r}; rename one" if twice else "none"
+        raise ValueError(f"`data` (={str(data)!r}) must name data sets, but holds {wrong}")
+    return dict(named)
 
 
 def shorten(path: Path) -> str:

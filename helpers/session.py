@@ -92,6 +92,7 @@ class Session(NamedTuple):
         """
         sides = self.read_split(data)
         known = self.run.read_csv("split.csv")
+        known = known if "source" in known else known.assign(source="")
         if location is None:
             if not len(sides["test"]):
                 raise ValueError(
@@ -111,8 +112,10 @@ class Session(NamedTuple):
                 "new run"
             )
         strangers = test.select(new)
+        about.loc[new, "source"] = strangers.table["source"].to_numpy()
         about.loc[new, "modality"] = find_modalities(strangers.images)["modality"].to_numpy()
-        about.loc[new, "group"] = known["group"].max() + 1 + find_groups(strangers.images)
+        groups = find_groups(strangers.images, strangers.table["known_group"])
+        about.loc[new, "group"] = known["group"].max() + 1 + groups
         about.insert(0, "id", test.ids)
         return test, about.assign(split="test")
 
@@ -147,7 +150,8 @@ def start_session(
     settings : str
         A settings file; see `helpers.run_folder.resolve` for where a path starts.
     data : str, optional
-        In place of the file's: a folder, a zip, or "sample" for the embedded sample.
+        In place of the file's: a folder, a zip, "sample" for the embedded sample, or several,
+        separated by commas.
     run : str
         A run's name, see `helpers.run_folder.RunFolder`.
     seed, overrides : int and mapping, optional
@@ -196,6 +200,7 @@ def settle_split(
     left_out: Sequence[str] = (),
     test_pixels: str = "",
     data: DataSet | None = None,
+    test_sources: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
@@ -206,10 +211,11 @@ def settle_split(
     Parameters
     ----------
     drawn : DataFrame
-        One row a labelled image: id, modality, group and split ("train", "validation", "test" or
-        "left out").
-    test_modalities, test_ids, left_out : sequences of str
-        What is kept back: modalities, ids of a test set of its own, ids (or their beginnings).
+        One row a labelled image: id, source, modality, group and split ("train", "validation",
+        "test" or "left out").
+    test_modalities, test_ids, left_out, test_sources : sequences of str
+        What is kept back: modalities, ids of a test set of its own, ids (or their beginnings), data
+        sets.
     test_pixels : str
         Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); splits from
         before this was noted go by the ids.
@@ -224,6 +230,7 @@ def settle_split(
     training, run = session.settings.training, session.run
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
     kept_back = {"test_modalities": test_modalities, "test_ids": test_ids, "left_out": left_out}
+    kept_back["test_sources"] = test_sources
     asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
     asked |= {"test_pixels": test_pixels} if test_pixels else {}
     drawn = drawn if data is None else pd.concat([drawn, describe_content(data)], axis=1)

@@ -20,6 +20,15 @@ def dsb2018() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_sources() -> Path:
+    """Folder with three more real sets, which the repository does not hold."""
+    folder = ROOT.parent / "shared" / "sources"
+    if not (folder / "tnbc.zip").is_file():
+        pytest.skip("real images (TNBC and others) are not at ../shared/sources")
+    return folder
+
+
 def load_benchmark(name):
     """A module of benchmarks/, which is no package."""
     with pytest.MonkeyPatch.context() as patch:

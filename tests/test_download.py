@@ -11,7 +11,8 @@ import pytest
 
 from helpers.command import main
 from helpers.data import download
-from helpers.data.download import SETS, fetch
+from helpers.data.download import fetch
+from helpers.data.sets import SETS
 
 
 def pack(files):
@@ -61,7 +62,7 @@ def server(monkeypatch):
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
     server = Server()
     known = hashlib.sha256(GOOD).hexdigest()
-    for name, sha256 in (("bbbc038", known), ("bbbc038_test", None)):
+    for name, sha256 in (("bbbc038", known), ("bbbc038_test", None), ("tnbc", known)):
         changed = SETS[name]._replace(address=server.url + SETS[name].file, sha256=sha256)
         monkeypatch.setitem(download.SETS, name, changed)
     yield server
@@ -96,6 +97,11 @@ def test_unsafe_names_are_refused(server, tmp_path):
 
 
 def test_the_command_says_what_is_wrong_in_a_line(server, tmp_path, capsys):
+    assert main(["data"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name}: " in listed for name in SETS) and "CC BY 4.0" in listed
+    assert main(["data", "tnbc", "--folder", str(tmp_path)]) == 0
+    assert (tmp_path / "tnbc.zip").read_bytes() == GOOD
     assert main(["data", "bbbc038", "--folder", str(tmp_path)]) == 0
     assert "CC0" in capsys.readouterr().out
     server.content = None

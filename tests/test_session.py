@@ -40,6 +40,7 @@ def test_a_run_keeps_the_split_that_it_began_with(tmp_path):
         ({}, {"test_modalities": ["k"]}),
         ({}, {"test_ids": ["b", "a"]}),
         ({}, {"left_out": ["b", "a"]}),
+        ({}, {"test_sources": ["b", "a"]}),
     ],
 )
 def test_another_choice_draws_another_split(tmp_path, settings, kept):

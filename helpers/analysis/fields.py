@@ -28,21 +28,28 @@ _BLOCK = 512  # edges compared at a time: keeps the pairwise tables within some 
 _STEPS = {"right": (0, 1), "below": (1, 0)}
 
 
-def find_groups(images: Sequence[np.ndarray]) -> np.ndarray:
+def find_groups(images: Sequence[np.ndarray], known: Sequence[str] = ()) -> np.ndarray:
     """Return a group number for every image; tiles of one field, and copies, share a number.
 
     Parameters
     ----------
     images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
         Only lines along edges are read, and whole images where two may be copies of one another.
+    known : (n,) sequence of str, optional
+        What else images share, such as `known_group` of `DataSet.table`; "" is not shared.
 
     Returns
     -------
     (n,) array of int64
         Numbered from 0 in order of first appearance. An image without siblings has its own number.
     """
-    links = pd.concat([find_seams(images)[["i", "j"]], find_copies(images)]).astype(int)
     n = len(images)
+    if len(known) not in (0, n):
+        raise ValueError(f"`known` has {len(known)} entries for {n} images; give one an image")
+    firsts: dict[str, int] = {}
+    shared = [(firsts.setdefault(name, place), place) for place, name in enumerate(known) if name]
+    links = [find_seams(images)[["i", "j"]], find_copies(images)]
+    links = pd.concat([*links, pd.DataFrame(shared, columns=["i", "j"])]).astype(int)
     joined = coo_matrix((np.ones(len(links)), (links["i"], links["j"])), shape=(n, n))
     return pd.factorize(connected_components(joined, directed=False)[1])[0].astype(np.int64)
 

@@ -73,6 +73,7 @@ def split_by_group(
     validation_ratio: float,
     seed: int,
     strata: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
     test_modalities: Collection[str] = (),
     settled: Sequence[str] | None = None,
 ) -> np.ndarray:
@@ -90,6 +91,8 @@ def split_by_group(
         Modality of every image. A group counts as its most common modality. A modality of two
         groups or more is on the training and the test side, one of three or more also on the
         validation side; one of a single group stays in training, unless a side would stay empty.
+    sources : (n,) sequence of str, optional
+        Data set of every image. Of several, each counts as modalities of its own.
     test_modalities : collection of str
         Modalities of which every group is tested, beside what `test_ratio` takes.
     settled : (n,) sequence of str, optional
@@ -111,7 +114,8 @@ def split_by_group(
     groups = np.asarray(groups)
     sides = np.full(len(groups), "", "<U10") if settled is None else np.array(settled, "<U10")
     strata = np.full(len(groups), "all") if strata is None else np.asarray(strata, dtype=str)
-    for name, entries in (("settled", sides), ("strata", strata)):
+    sources = np.full(len(groups), "") if sources is None else np.asarray(sources, dtype=str)
+    for name, entries in (("settled", sides), ("strata", strata), ("sources", sources)):
         _check_length(name, entries, len(groups))
     ratios = {"test": test_ratio, "validation": validation_ratio}
     for side, ratio in ratios.items():
@@ -120,7 +124,7 @@ def split_by_group(
         ratios[side] = 0 if (sides == side).any() else ratio
     free = sides == ""
     _check_whole(groups[free], groups[sides == "test"])
-    table = _describe_groups(groups[free], strata[free])
+    table = _describe_groups(groups[free], strata[free], sources[free])
     _check_enough(len(table), ratios, np.count_nonzero(~free))
     rng = np.random.default_rng(seed)
     # Leave two groups of a modality when validation is still to come, one otherwise.
@@ -195,33 +199,37 @@ def _check_test_modalities(test_modalities: Collection[str], modalities: set[str
         raise ValueError("`test_modalities` names every modality, so nothing is left to train on")
 
 
-def _describe_groups(groups: np.ndarray, strata: np.ndarray) -> pd.DataFrame:
-    """Return every group's number of images and most common modality, all in training yet."""
-    by_group = pd.DataFrame({"group": groups, "modality": strata}).groupby("group")["modality"]
-    most_common = by_group.agg(lambda modality: modality.mode().iloc[0])
-    return pd.DataFrame({"n_images": by_group.size(), "modality": most_common, "side": "train"})
+def _describe_groups(groups: np.ndarray, strata: np.ndarray, sources: np.ndarray) -> pd.DataFrame:
+    """Return every group's number of images and most common modality, all in training yet.
+
+    `stratum` is the modality, of each source by itself.
+    """
+    by_group = pd.DataFrame({"modality": strata, "source": sources}).groupby(groups)
+    table = by_group.agg(lambda entries: entries.mode().iloc[0])
+    stratum = table["source"] + " " + table["modality"]
+    return table.assign(n_images=by_group.size(), stratum=stratum, side="train")
 
 
 def _assign(
     table: pd.DataFrame, side: str, ratio: float, *, spare: int, rng: np.random.Generator
 ) -> None:
-    """Move groups of `table` from training to `side`, the smallest modality first.
+    """Move groups of `table` from training to `side`, the smallest stratum first.
 
-    What a modality gives too much or too little, the next one makes good, so the errors do not add
-    up. At least one group of every modality stays in training, `spare` if the modality has enough.
+    What a stratum gives too much or too little, the next one makes good, so the errors do not add
+    up. At least one group of every stratum stays in training, `spare` if the stratum has enough.
     """
     if ratio == 0:
         return
     free = table[table["side"] == "train"]
     owed = 0.0
-    sizes = free.groupby("modality")["n_images"].sum()
-    for modality in sizes.sort_values(kind="stable").index:
-        of_modality = free[free["modality"] == modality]["n_images"]
-        most = min(len(of_modality) - 1, max(len(of_modality) - spare, 1))
-        owed += ratio * sizes[modality]
-        taken = _draw(of_modality, owed, most, rng)
+    sizes = free.groupby("stratum")["n_images"].sum()
+    for stratum in sizes.sort_values(kind="stable").index:
+        n_images = free[free["stratum"] == stratum]["n_images"]
+        most = min(len(n_images) - 1, max(len(n_images) - spare, 1))
+        owed += ratio * sizes[stratum]
+        taken = _draw(n_images, owed, most, rng)
         table.loc[taken, "side"] = side
-        owed -= of_modality.loc[taken].sum()
+        owed -= n_images.loc[taken].sum()
     if not (table["side"] == side).any():
         taken = (free["n_images"] - ratio * sizes.sum()).abs().idxmin()
         table.loc[taken, "side"] = side

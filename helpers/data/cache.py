@@ -20,29 +20,37 @@ def hash_members(members: dict[str, str], *more: str) -> str:
 
 
 class LazyArrays(Sequence):
-    """Arrays that are read from the cache when asked for; a slice gives a list."""
+    """Arrays that are read from caches when asked for; a slice gives a list.
 
-    def __init__(self, path: Path, names: Sequence[str | None], dtype: str | None = None):
-        self.path, self._names, self._dtype = path, list(names), dtype
+    A place is the file of a cache and a name in it, or None for no array.
+    """
+
+    def __init__(self, places: Iterable[tuple[Path, str] | None], dtype: str | None = None):
+        self._places, self._dtype = list(places), dtype
 
     def __len__(self) -> int:
         """Return the number of arrays."""
-        return len(self._names)
+        return len(self._places)
+
+    def __add__(self, other: "LazyArrays") -> "LazyArrays":
+        """Return these arrays and then the others."""
+        return LazyArrays([*self._places, *other._places], self._dtype)
 
     def __getitem__(self, index):
         """Return one array, or None where there is none; a list for a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        name = self._names[index]
-        if name is None:
+        place = self._places[index]
+        if place is None:
             return None
-        with h5py.File(self.path, "r", locking=False) as file:
+        path, name = place
+        with h5py.File(path, "r", locking=False) as file:
             array = file[name][()]
         return array if self._dtype is None else array.astype(self._dtype)
 
     def take(self, indices: Iterable[int]) -> "LazyArrays":
         """Return the arrays at these positions, still unread."""
-        return LazyArrays(self.path, [self._names[i] for i in indices], self._dtype)
+        return LazyArrays([self._places[i] for i in indices], self._dtype)
 
 
 def write_cache(path: Path, fill: Callable[[h5py.File], dict]) -> dict:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,16 +16,19 @@ from tqdm.auto import tqdm
 
 from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache
 from helpers.data.channels import GIVE
+from helpers.data.groups import find_known_groups
 from helpers.data.layout import Entry, find_entries
 from helpers.data.problems import GRAVE, DataFaultError, Fault, refuse_faults, tabulate_faults
 from helpers.data.reading import ImageFile, read_any_image
 from helpers.data.source import Source
 from helpers.data.truth import MASKS, Truth, judge_pieces, read_truth
-from helpers.run_folder import ROOT, resolve
+from helpers.run_folder import ROOT, name_locations, resolve
 
 CACHE_DIR = "data/cache"
 SAMPLE = "sample"
 COLUMNS = ["id", "part", "height", "width", "channels", "dtype", "n_nuclei", "labelled"]
+"""Of a data set's table, before `source`, the name of its location, and `known_group`: what the
+image shares with others that a split must keep together, "" where nothing says so."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class DataSet:
 
     images: LazyArrays  # (H, W) or (H, W, 3), uint8 or uint16; alpha dropped, equal channels merged
     labels: LazyArrays  # (H, W) int32 from `helpers.data.truth.read_truth`; None without masks
-    table: pd.DataFrame  # one row an image: `COLUMNS`, part being "train", "validation" or "test"
+    table: pd.DataFrame  # one row an image: `COLUMNS`, part being "train", "validation" or "test",
+    # source and known_group
     faults: pd.DataFrame  # of the location, from `helpers.data.problems.tabulate_faults`
     key: str  # changes with the files of the location
 
@@ -70,15 +74,15 @@ def read_data_set(
     masks: Literal["numbered", "components", "inverted"] = "numbered",
     cache_dir: str | Path = CACHE_DIR,
 ) -> DataSet:
-    """Return the images, label images and faults of a data set.
+    """Return the images, label images and faults of a data set, or of several as one.
 
     The first read decodes every file and leaves a cache; later reads of the same content use it.
 
     Parameters
     ----------
     location : str or Path
-        "sample", or a folder or zip archive in one of `helpers.data.layout.LAYOUTS`; relative
-        paths start at the repository's root.
+        "sample", or a folder or zip archive in one of `helpers.data.layout.LAYOUTS`, or several,
+        separated by commas: then each id begins with the name of its source.
     faults : {"refuse", "skip"}
         What becomes of images with a grave fault (`helpers.data.problems.GRAVE`): raise, or read
         the others and warn.
@@ -98,24 +102,52 @@ def read_data_set(
         if value not in allowed:
             shown = ", ".join(f'"{one}"' for one in allowed)
             raise ValueError(f"`{name}` (={value!r}) must be one of {shown}")
+    action = "refused" if faults == "refuse" else "skipped"
+    sets = [
+        _read_one(name, location, action, masks, ROOT / cache_dir)
+        for name, location in name_locations(location).items()
+    ]
+    return sets[0] if len(sets) == 1 else _join(sets)
+
+
+def _read_one(name: str, location: str, action: str, masks: str, cache_dir: Path) -> DataSet:
+    """Return the data set at one location."""
     path = write_sample_once() if location == SAMPLE else resolve(location)
     with Source(path) as source:
+        if source.published and masks == "numbered":
+            masks = source.published.masks
         key = hash_members(source.members, path.stem, masks)
-        cache = ROOT / cache_dir / f"{path.stem}-{key}.h5"
+        cache = cache_dir / f"{path.stem}-{key}.h5"
         content = read_content(cache)
         content = content or write_cache(cache, partial(_fill_cache, source, masks))
-    action = "refused" if faults == "refuse" else "skipped"
+        records = content["images"]
+        groups = find_known_groups(source, name, [record["id"] for record in records])
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)
-    _judge(table, str(location), content)
-    records = content["images"]
-    images = [f"images/{record['number']}" for record in records]
-    labels = [f"labels/{record['number']}" if record["labelled"] else None for record in records]
+    _judge(table, location, content)
+    places = [record["number"] if record["labelled"] else None for record in records]
     return DataSet(
-        LazyArrays(cache, images),
-        LazyArrays(cache, labels, "int32"),
-        pd.DataFrame(records)[COLUMNS],
+        LazyArrays((cache, f"images/{record['number']}") for record in records),
+        LazyArrays((n if n is None else (cache, f"labels/{n}") for n in places), "int32"),
+        pd.DataFrame(records)[COLUMNS].assign(source=name, known_group=groups),
         table,
         key,
+    )
+
+
+def _join(sets: Sequence[DataSet]) -> DataSet:
+    """Return several data sets as one."""
+    tables, faults = [], []
+    for each in sets:
+        prefix = each.table["source"].iloc[0] + "-"
+        tables.append(each.table.assign(id=prefix + each.table["id"]))
+        ids = each.faults["id"]
+        faults.append(each.faults.assign(id=ids.where(ids == "", prefix + ids)))
+    return DataSet(
+        reduce(LazyArrays.__add__, (each.images for each in sets)),
+        reduce(LazyArrays.__add__, (each.labels for each in sets)),
+        pd.concat(tables, ignore_index=True),
+        pd.concat(faults, ignore_index=True),
+        hashlib.sha256("".join(each.key for each in sets).encode()).hexdigest()[:16],
     )
 
 

@@ -2,60 +2,14 @@
 
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import pooch
 
+from helpers.data.sets import SETS
 from helpers.data.source import refuse_unsafe
 from helpers.run_folder import ROOT, shorten
 
-_BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
-_CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
-
-
-class ImageSet(NamedTuple):
-    """A published set: one archive, which `helpers.data.data_set` reads as it is."""
-
-    title: str
-    address: str
-    sha256: str | None  # None: nobody has published one; members are checked by their own sums
-    licence: str
-    citation: str
-    size_mb: int | None = None
-
-    @property
-    def file(self) -> str:
-        """The name of the archive."""
-        return self.address.rsplit("/", 1)[-1]
-
-
-SETS = {
-    "bbbc038": ImageSet(
-        "BBBC038, training images of the Data Science Bowl 2018, with masks",
-        f"{_BBBC}stage1_train.zip",
-        "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
-        "CC0",
-        _CAICEDO,
-        83,
-    ),
-    "bbbc038_test": ImageSet(
-        "BBBC038, test images of the Data Science Bowl 2018, without masks",
-        f"{_BBBC}stage1_test.zip",
-        None,
-        "CC0",
-        _CAICEDO,
-    ),
-    "stardist": ImageSet(
-        "the fluorescence images of BBBC038 that StarDist was trained and tested on",
-        "https://github.com/stardist/stardist/releases/download/0.1.0/dsb2018.zip",
-        None,
-        "CC0",
-        "Schmidt et al., MICCAI 2018, https://doi.org/10.1007/978-3-030-00934-2_30",
-    ),
-}
-
-
-def fetch(name: str = "bbbc038", folder: str | Path = ROOT / "data") -> Path:
+def fetch(name: str, folder: str | Path = ROOT / "data") -> Path:
     """Return the path of a set's archive, downloaded unless it is there and whole.
 
     Raises
@@ -97,9 +51,9 @@ def fetch(name: str = "bbbc038", folder: str | Path = ROOT / "data") -> Path:
 def describe(name: str) -> str:
     """Return a paragraph on a set: what it is, its licence and what to cite."""
     chosen = SETS[name]
-    size = f"{chosen.size_mb} MB, " if chosen.size_mb else ""
+    size = f" · {chosen.size_mb} MB" if chosen.size_mb else ""
     return (
-        f"{name}: {chosen.title}; {size}{chosen.licence}\n"
+        f"{name}: {chosen.title}{size} · {chosen.licence}\n"
         f"  cite {chosen.citation}\n  from {chosen.address}"
     )
 

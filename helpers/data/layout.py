@@ -27,6 +27,8 @@ PARTS = {
 }
 """Names of folders and archives, and the part of a data set that each stands for."""
 ORDER = ("train", "validation", "test")
+GROUPS = "groups.csv"
+"""The file that says which images a split must keep together."""
 LAYOUTS = """Allowed, as a folder or as a zip archive, with or without an enclosing folder:
   train/<id>/images/<file> and train/<id>/masks/<files>, also below val/ and test/
   stage1_train/<id>/... and stage1_test/<id>/..., or a folder with stage1_train.zip in it
@@ -200,7 +202,7 @@ def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[st
             kinds = files[split(folder)]
             if is_file:
                 kinds[kind].append(name)
-        elif is_file:
+        elif is_file and basename(name) != GROUPS:
             others.append(name)
     return files, others
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.data.layout import LAYOUTS, PARTS, to_known_names
+from helpers.data.sets import find_published_names
 
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
 _UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
@@ -19,13 +20,15 @@ class Source:
 
     `members` maps names as `LAYOUTS` has them (a folder's ends in "/") to a stamp that changes
     with the content: CRC32 and size in an archive; size and time of the last change in a folder.
+    `published` is the set whose published layout was found; files that it does not need are absent.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self._archives: dict[str, zipfile.ZipFile] = {}  # by the folder that stands for it
         stamps = self._list_files()
-        known = to_known_names(stamps)
+        self.published, known = find_published_names(stamps)
+        known = known or to_known_names(stamps)
         self._stored_as = {name: stored for stored, name in known.items()}
         self.members = {name: stamps[stored] for name, stored in self._stored_as.items()}
         files = Counter(name for name in known.values() if not name.endswith("/"))

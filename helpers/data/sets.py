@@ -1,0 +1,120 @@
+"""The published sets of annotated nuclei that are known by name: where they are and how they lie."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
+_CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
+
+
+class ImageSet(NamedTuple):
+    """A published set: one archive, which `helpers.data.data_set` reads as it is."""
+
+    title: str
+    address: str
+    file: str  # the archive's name here; the data set bears it, without the ending
+    licence: str
+    citation: str
+    sha256: str | None = None  # None: nobody has published one; members are checked by their own
+    size_mb: int | None = None
+    group: str | None = None  # matches, in an id, what images must share to stay together
+    layout: tuple[tuple[str, str], ...] = ()  # path in the archive, path in `helpers.data.layout`
+    masks: str = "numbered"  # what is a nucleus in that layout, of `helpers.data.truth.MASKS`
+
+
+SETS = {
+    "bbbc038": ImageSet(
+        "BBBC038, training images of the Data Science Bowl 2018, with masks",
+        f"{_BBBC}stage1_train.zip",
+        "stage1_train.zip",
+        "CC0",
+        _CAICEDO,
+        sha256="dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
+        size_mb=83,
+    ),
+    "bbbc038_test": ImageSet(
+        "BBBC038, test images of the Data Science Bowl 2018, without masks",
+        f"{_BBBC}stage1_test.zip",
+        "stage1_test.zip",
+        "CC0",
+        _CAICEDO,
+    ),
+    "stardist": ImageSet(
+        "the fluorescence images of BBBC038 that StarDist was trained and tested on",
+        "https://github.com/stardist/stardist/releases/download/0.1.0/dsb2018.zip",
+        "dsb2018.zip",
+        "CC0",
+        "Schmidt et al., MICCAI 2018, https://doi.org/10.1007/978-3-030-00934-2_30",
+    ),
+    "nuinsseg": ImageSet(
+        "NuInsSeg, haematoxylin and eosin, 31 organs of man and mouse",
+        "https://zenodo.org/records/10518968/files/NuInsSeg.zip",
+        "nuinsseg.zip",
+        "CC BY 4.0",
+        "Mahbod et al., Scientific Data 2024, https://doi.org/10.1038/s41597-024-03117-2",
+        size_mb=1627,
+        group=r".+(?=_\d+$)",  # the organ
+        layout=(
+            (r".*\btissue images/([^/]+)", r"images/\1"),
+            (r".*\blabel masks/([^/]+)", r"labels/\1"),
+        ),
+    ),
+    "tnbc": ImageSet(
+        "haematoxylin and eosin, breast cancer of 11 patients and tumours of the brain",
+        "https://zenodo.org/records/3552674/files/TNBC_and_Brain_dataset.zip",
+        "tnbc.zip",
+        "CC BY 4.0",
+        "Naylor et al., IEEE Transactions on Medical Imaging 2019, "
+        "https://doi.org/10.1109/TMI.2018.2865709",
+        sha256="fa8a71748e04f5e6b8c9b5cdb79bb44c0096b6c0fd899c4b963e2e16fc521cf3",
+        group=r"\d+(?=_)",  # the patient
+        layout=(
+            (r".*\bSlide_\d+/([^/]+)", r"images/\1"),
+            (r".*\bGT_\d+/([^/]+)", r"labels/\1"),
+        ),
+        masks="components",
+    ),
+    "bsst265": ImageSet(
+        "S-BSST265, fluorescence: sections, imprints and cytospins, 10x to 63x",
+        "https://www.ebi.ac.uk/biostudies/files/S-BSST265/dataset.zip",
+        "bsst265.zip",
+        "CC0",
+        "Kromp et al., Scientific Data 2020, https://doi.org/10.1038/s41597-020-00608-w",
+        sha256="8285987ed4d57c46a46a55a33c1c085875ea41f429b59cde31d249741aa07ad1",
+        layout=(
+            (r"(?:.*/)?rawimages/([^/]+)", r"images/\1"),
+            (r"(?:.*/)?groundtruth/([^/]+)", r"labels/\1"),
+            (r"(?:.*/)?(image_description\.csv)", r"\1"),
+        ),
+    ),
+}
+
+
+def find_set(source: str) -> ImageSet | None:
+    """Return the published set that a data set of this name is, or None.
+
+    >>> find_set("stage1_train") == find_set("bbbc038") == SETS["bbbc038"]
+    True
+    """
+    by_file = {each.file.removesuffix(".zip"): each for each in SETS.values()}
+    return (by_file | SETS).get(source)
+
+
+def find_published_names(names: Iterable[str]) -> tuple[ImageSet | None, dict[str, str]]:
+    """Return the set whose published layout these names have, and the new name of those it needs.
+
+    >>> found, known = find_published_names(["top/Slide_01/01_1.png", "top/GT_01/01_1.png", "top/"])
+    >>> found.masks, known
+    ('components', {'top/Slide_01/01_1.png': 'images/01_1.png',
+     'top/GT_01/01_1.png': 'labels/01_1.png'})
+    """
+    names = list(names)
+    for each in SETS.values():
+        found = [
+            {name: match.expand(new) for name in names if (match := re.fullmatch(old, name))}
+            for old, new in each.layout
+        ]
+        if found and all(found):
+            return each, {old: new for part in found for old, new in part.items()}
+    return None, {}
