@@ -25,6 +25,7 @@ def stained(ground, nucleus):
     return np.where(inside[..., None], nucleus, ground).astype(np.uint8)
 
 
+DIM = stained((95, 60, 85), (45, 25, 60))
 PURPLE = stained((200, 180, 225), (80, 40, 150))
 PINK = stained((225, 150, 190), (90, 30, 130))
 
@@ -37,6 +38,7 @@ PINK = stained((225, 150, 190), (90, 30, 130))
         (255 - discs(9), "grayscale_tissue"),
         (PURPLE, "purple_tissue"),
         (PINK, "pink_purple_tissue"),
+        (DIM, "pink_purple_tissue"),
     ],
 )
 def test_each_modality_is_recognised(image, modality):

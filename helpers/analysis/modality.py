@@ -37,6 +37,9 @@ def display_name(modality: str) -> str:
 BRIGHT_GROUND = 1 / 3
 """Median brightness above which the ground is bright: in transmitted light it is close to the lamp,
 in fluorescence close to no light."""
+ONE_HUE = 1.25
+"""Colour over ground up to which a coloured image is tissue, however dark: light of every colour
+comes through. In fluorescence a channel is empty, and this ratio is 1.5 or more."""
 COLOURED = 0.02
 """Mean difference between the strongest and the weakest channel above which an image is coloured:
 more than the compression of a gray image leaves between channels."""
@@ -75,7 +78,7 @@ def find_modalities(images: Iterable[np.ndarray]) -> pd.DataFrame:
 
 def classify(measures: Measures) -> str:
     """Return the modality of an image by its measures: a rule of thumb, not a diagnosis."""
-    if measures.ground <= BRIGHT_GROUND:
+    if _has_dark_ground(measures.ground, measures.colour):
         large = (
             measures.nucleus_radius_px >= LARGE_RADIUS_PX
             and measures.nucleus_radius_share >= LARGE_RADIUS_SHARE
@@ -116,8 +119,13 @@ def measure_image(image: np.ndarray) -> Measures:
         colour = float(np.ptp(scaled, axis=2).mean())
         redness = float((scaled[..., 0] - scaled[..., 2]).mean())
     ground = float(np.median(gray))
-    radius = _measure_radius(gray if ground <= BRIGHT_GROUND else 1 - gray)
+    radius = _measure_radius(gray if _has_dark_ground(ground, colour) else 1 - gray)
     return Measures(ground, colour, redness, radius, radius / float(np.sqrt(gray.size)))
+
+
+def _has_dark_ground(ground: float, colour: float) -> bool:
+    is_stained = COLOURED < colour <= ONE_HUE * ground
+    return ground <= BRIGHT_GROUND and not is_stained
 
 
 def _measure_radius(signal: np.ndarray) -> float:
