@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,19 +220,18 @@ def score_fold(
     of the same field of view. One that only the thresholds were tuned on does not count.
     """
     test = data.select(sides == "test")
-    foreground = {}
+    foreground = []
 
-    def segment(place: int) -> NDArray[np.int32]:
-        maps = network.predict_maps(test.images[place])
-        mask = network.target.foreground(maps) >= MASK_THRESHOLD
-        masks = test.labels[place] > 0, mask
-        foreground[test.ids[place]] = {"dice": dice(*masks), "iou": iou(*masks)}
-        return network.target.decode(maps, network.settings.postprocessing)
+    def segment() -> Iterator[NDArray[np.int32]]:
+        for image, labels in zip(test.images, test.labels, strict=True):
+            maps = network.predict_maps(image)
+            masks = labels > 0, network.target.foreground(maps) >= MASK_THRESHOLD
+            foreground.append({"dice": dice(*masks), "iou": iou(*masks)})
+            yield network.target.decode(maps, network.settings.postprocessing)
 
-    table = score_nuclei(match_data_set(segment, test, known))
+    table = score_nuclei(match_data_set(segment(), test, known))
     taught = known["group"].to_numpy()[sides == "train"]
-    scores = pd.DataFrame([foreground[name] for name in table["id"]])
-    return table.join(scores).assign(has_sibling=table["group"].isin(taught))
+    return table.join(pd.DataFrame(foreground)).assign(has_sibling=table["group"].isin(taught))
 
 
 def read_folds(run: RunFolder) -> pd.DataFrame:

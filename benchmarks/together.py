@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from speed import write_table
 
-from helpers.evaluation.nuclei import match_network, score_nuclei, summarise_nuclei
+from helpers.evaluation.nuclei import match_data_set, score_nuclei, summarise_nuclei
 from helpers.network.prediction import Network, load_network
 from helpers.session import start_session
 
@@ -68,7 +68,8 @@ def main() -> None:
     test_sets = [each.read_test_set(data, given.test) for each in sessions]
     files = [each.run.require("network.keras") for each in sessions]
     together = Together([load_network(file) for file in files])
-    table = score_nuclei(match_network(together, *test_sets[0]))
+    test, known = test_sets[0]
+    table = score_nuclei(match_data_set(map(together.segment, test.images), test, known))
     if given.output:
         write_table(table.round(4), given.output)
     print(summarise_nuclei(table).query("modality == 'all'").to_string(index=False))

@@ -50,6 +50,14 @@ def box(top, left, height, width, shape=(24, 32), value=255):
     return mask
 
 
+def draw_labels(*boxes, shape):
+    """A label image: one nucleus (top, left, height, width) after the other, from 1 on."""
+    labels = np.zeros(shape, int)
+    for number, (top, left, height, width) in enumerate(boxes, start=1):
+        labels[top : top + height, left : left + width] = number
+    return labels
+
+
 def some_image(number=0, shape=(24, 32)):
     """A gray image that differs with `number`."""
     return np.random.default_rng(number).integers(0, 200, shape, dtype=np.uint8)

@@ -6,7 +6,6 @@ import pytest
 
 from helpers.network.complexity import (
     count_flop,
-    measure_diameters,
     measure_receptive_field,
     tabulate_networks,
 )
@@ -103,14 +102,3 @@ def test_networks_are_compared_row_by_row():
     )
     assert table.loc["original"].tolist() == [7_775_601, 412, 7.49, 114.3]
     assert table.loc["one block", ["parameters", "receptive field (px)"]].tolist() == [25_681, 18]
-
-
-def test_diameter_of_a_disc_is_its_own():
-    rows, columns = np.mgrid[:101, :101]
-    labels = 3 * (np.hypot(rows - 50, columns - 50) <= 20).astype(np.int32)
-    assert measure_diameters([labels]) == pytest.approx([40], rel=0.01)
-
-
-def test_images_without_nuclei_have_no_diameters():
-    assert measure_diameters([np.zeros((4, 4), int)]).size == 0
-    assert measure_diameters([]).size == 0

@@ -1,25 +1,33 @@
-"""Masks: scores and calibration against known answers and scipy; masks in files."""
+"""Masks: scores and calibration against known answers and scipy; files; a network's evaluation."""
 
-from functools import reduce
+import json
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy import stats
 from scipy.spatial import distance
 
+from helpers.data.data_set import read_data_set
 from helpers.evaluation.masks import (
-    Calibration,
     Confusion,
     calibration,
+    calibration_error,
     confusion,
+    describe_evaluation,
     dice,
+    evaluate,
     iou,
     mask_folder,
+    pick_examples,
+    read_examples,
     read_mask,
 )
-
-NAMES = ("dice", "iou", "precision", "recall")
+from helpers.evaluation.summary import summarise_scores
+from helpers.targets import get_target
+from tests.conftest import box, files_of, some_image
 
 
 @pytest.fixture
@@ -38,13 +46,6 @@ def test_confusion_counts_by_hand():
     assert confusion(mask_true, mask_pred) == Confusion(tp=1, fp=2, fn=2, tn=1)
 
 
-def test_confusion_adds_up_to_the_pixels(masks):
-    counts = confusion(*masks)
-    assert sum(counts) == masks[0].size
-    assert counts.tp + counts.fn == masks[0].sum()
-    assert counts.tp + counts.fp == masks[1].sum()
-
-
 def test_dice_and_iou_agree_with_scipy(masks):
     flat = [mask.ravel() for mask in masks]
     assert dice(*masks) == pytest.approx(1 - distance.dice(*flat))
@@ -53,13 +54,14 @@ def test_dice_and_iou_agree_with_scipy(masks):
 
 def test_relations_between_the_scores(masks):
     counts, turned = confusion(*masks), confusion(*masks[::-1])
+    assert sum(counts) == masks[0].size and counts.tp + counts.fn == masks[0].sum()
     p, r = counts.precision, counts.recall
     assert counts.dice == dice(*masks) == pytest.approx(2 * p * r / (p + r))
     assert counts.iou == iou(*masks) == pytest.approx(counts.dice / (2 - counts.dice))
     assert counts.precision == turned.recall and counts.dice == turned.dice
 
 
-@pytest.mark.parametrize("score", NAMES)
+@pytest.mark.parametrize("score", ["dice", "iou", "precision", "recall"])
 def test_perfect_disjoint_and_empty_masks(score, masks):
     none, some, nowhere = np.zeros((4, 4), bool), np.eye(4, dtype=bool), np.zeros((0, 3), bool)
     for alike in (masks[0], none, nowhere):
@@ -82,11 +84,15 @@ def test_masks_must_be_bool_and_of_one_shape(dtype):
 def test_calibration_by_hand():
     probabilities = np.array([[0.0, 0.2, 0.6], [0.7, 0.8, 1.0]])
     mask = np.array([[0, 1, 0], [1, 1, 1]], bool)
-    result = calibration(probabilities, mask)
-    assert result.count.tolist() == [1, 0, 1, 0, 0, 0, 1, 1, 1, 1]
-    assert result.mean_probability[[2, 6]] == pytest.approx([0.2, 0.6])
-    assert result.fraction[[0, 2, 6, 9]].tolist() == [0, 1, 0, 1]
-    assert result.error == pytest.approx((0 + 0.8 + 0.6 + 0.3 + 0.2 + 0) / 6)
+    bins = calibration(probabilities, mask)
+    assert bins["count"].tolist() == [1, 0, 1, 0, 0, 0, 1, 1, 1, 1]
+    assert bins["probability_sum"].tolist() == [0, 0, 0.2, 0, 0, 0, 0.6, 0.7, 0.8, 1]
+    assert bins["foreground"].tolist() == [0, 0, 1, 0, 0, 0, 0, 1, 1, 1]
+    assert calibration_error(bins) == pytest.approx((0 + 0.8 + 0.6 + 0.3 + 0.2 + 0) / 6)
+    last = calibration(np.full(4, 0.95, np.float32), np.ones(4, bool))
+    assert last["count"].tolist() == [0] * 9 + [4]
+    assert calibration_error(last) == pytest.approx(0.05, abs=1e-6)
+    assert np.isnan(calibration_error(calibration(np.zeros(0), np.zeros(0, bool))))
 
 
 def test_the_error_is_that_of_the_definition(rng):
@@ -95,23 +101,14 @@ def test_the_error_is_that_of_the_definition(rng):
     seen, _, _ = stats.binned_statistic(probabilities, mask, bins=10, range=(0, 1))
     count, _, _ = stats.binned_statistic(probabilities, mask, "count", bins=10, range=(0, 1))
     expected = np.sum(count / count.sum() * np.abs(seen - mean))
-    assert calibration(probabilities, mask).error == pytest.approx(expected)
+    assert calibration_error(calibration(probabilities, mask)) == pytest.approx(expected)
 
 
 def test_images_add_up_to_their_pixels(rng):
     images = [(rng.random(shape), rng.random(shape) < 0.5) for shape in [(8, 9), (5, 5), (1, 30)]]
-    together = reduce(Calibration.pool, [calibration(*image) for image in images])
+    together = sum(calibration(*image) for image in images)
     pooled = calibration(*(np.concatenate([i[k].ravel() for i in images]) for k in (0, 1)))
-    assert together.count.tolist() == pooled.count.tolist()
-    assert together.mean_probability == pytest.approx(pooled.mean_probability)
-    assert together.error == pytest.approx(pooled.error)
-
-
-def test_empty_bins_are_nan_and_count_for_nothing():
-    result = calibration(np.full(4, 0.95, np.float32), np.ones(4, bool))
-    assert np.isnan(result.fraction[:9]).all() and result.fraction[9] == 1
-    assert result.error == pytest.approx(0.05, abs=1e-6)
-    assert np.isnan(calibration(np.zeros(0), np.zeros(0, bool)).error)
+    pd.testing.assert_frame_equal(together, pooled)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +147,114 @@ def test_a_mask_has_two_values_and_its_own_size(tmp_path):
     assert stored.dtype == np.uint8 and stored.shape == (5, 7)
     assert (stored == mask * 255).all()
     assert (read_mask(tmp_path / "masks" / "a.png") == mask).all()
+
+
+# A network whose answers are known ------------------------------------------------------------
+
+SHAPES = {"a": (24, 32), "b": (20, 33), "c": (24, 32)}
+
+
+class Oracle:
+    """Says .95 for the left half of every image and .05 for the right one."""
+
+    def __init__(self, target="foreground"):
+        structure = SimpleNamespace(output_params=SimpleNamespace(target=target))
+        self.settings = SimpleNamespace(model_structure=structure)
+
+    def predict(self, image):
+        probabilities = np.full(image.shape[:2], 0.05, np.float32)
+        probabilities[:, : image.shape[1] // 2] = 0.95
+        return probabilities
+
+
+@pytest.fixture
+def data(write_set, tmp_path):
+    """Three images: a right in all, b right in nothing, c half right; d has no masks."""
+    files = files_of("a", some_image(0), [box(0, 0, 24, 16)])
+    wrong = box(0, 16, 20, 17, shape=SHAPES["b"])
+    files |= files_of("b", some_image(1, SHAPES["b"]), [wrong])
+    files |= files_of("c", some_image(2), [box(0, 0, 24, 8)])
+    return read_data_set(write_set(files), cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def known():
+    modalities = ["small_fluorescent", "small_fluorescent", "purple_tissue"]
+    return pd.DataFrame({"id": list("abc"), "modality": modalities, "group": [0, 1, 2]})
+
+
+def test_scores_masks_and_calibration_have_known_values(data, known, tmp_path):
+    with mask_folder(tmp_path / "masks") as write_mask:
+        table, calibration = evaluate(Oracle(), data, known, write_mask=write_mask)
+    assert table["id"].tolist() == data.ids == ["a", "b", "c"]
+    assert table["iou"].tolist() == [1, 0, 0.5]
+    assert table["dice"].tolist() == pytest.approx([1, 0, 2 / 3])
+    assert table["precision"].tolist() == [1, 0, 0.5]
+    assert table["recall"].tolist() == [1, 0, 1]
+    assert table["fraction_true"].tolist() == pytest.approx([1 / 2, 17 / 33, 1 / 4])
+    assert table["fraction_pred"].tolist() == pytest.approx([1 / 2, 16 / 33, 1 / 2])
+    assert table["n_nuclei"].tolist() == [1, 1, 1]
+    assert table.loc[0, "diameter_px"] == pytest.approx(2 * np.sqrt(24 * 16 / np.pi))
+    count = calibration["count"]
+    assert count.sum() == count[[0, 9]].sum() == sum(h * w for h, w in SHAPES.values())
+    assert calibration["foreground"][9] == 24 * 16 + 24 * 8
+    for name, shape in SHAPES.items():
+        mask = read_mask(tmp_path / "masks" / f"{name}.png")
+        assert mask.shape == shape
+        assert mask[:, 0].all() and not mask[:, -1].any()
+
+
+def test_the_threshold_decides_what_is_nucleus(data, known):
+    everything = evaluate(Oracle(), data, known, threshold=0.04).table
+    nothing = evaluate(Oracle(), data, known, threshold=0.96).table
+    assert everything["fraction_pred"].tolist() == [1, 1, 1]
+    assert nothing["fraction_pred"].tolist() == [0, 0, 0]
+    assert nothing["iou"].tolist() == [0, 0, 0]
+
+
+def test_interiors_are_compared_with_interiors(data, known):
+    table = evaluate(Oracle("interior"), data, known).table
+    assert table.loc[0, "iou"] == pytest.approx(15 / 16)
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -1, 50, float("nan")])
+def test_an_impossible_threshold_is_refused(data, known, threshold):
+    with pytest.raises(ValueError, match="`threshold`"):
+        evaluate(Oracle(), data, known, threshold=threshold)
+
+
+def test_what_cannot_be_evaluated_is_refused(data, known, write_set, tmp_path):
+    with pytest.raises(ValueError, match="no image to evaluate"):
+        evaluate(Oracle(), data.select([]), known)
+    with pytest.raises(ValueError, match="1 images are not known"):
+        evaluate(Oracle(), data, known[known["id"] != "b"])
+    files = files_of("d", some_image(3), folder="test/")
+    files |= files_of("e", some_image(4), [box(0, 0, 2, 2)], folder="train/")
+    unlabelled = read_data_set(write_set(files, name="bare"), cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match="'d' has no masks"):
+        evaluate(Oracle(), unlabelled.select(~unlabelled.table["labelled"]), known)
+
+
+def test_metrics_are_json_and_point_at_the_median(data, known):
+    evaluation = evaluate(Oracle(), data, known)
+    summary = summarise_scores(evaluation.table, n_resamples=20)
+    metrics = describe_evaluation(evaluation, summary, run="x")
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert metrics["look_at_first"] == "masks/c.png"
+    assert metrics["overall"]["n_images"] == 3
+    assert metrics["overall"]["iou"]["estimate"] == 0.5
+    alone = {"estimate": 0.5, "low": None, "high": None}
+    assert metrics["modalities"]["purple_tissue"]["iou"] == alone
+    assert 0 <= metrics["calibration_error"] <= 1
+
+
+def test_examples_are_read_back_from_their_masks(data, known, tmp_path):
+    with mask_folder(tmp_path / "masks") as write_mask:
+        table = evaluate(Oracle(), data, known, write_mask=write_mask).table
+    assert pick_examples(table[:2])["rank"].tolist() == ["best", "worst"]
+    assert pick_examples(table[:1])["rank"].tolist() == ["only"]
+    read = read_examples(data, ["a", "b", "c"], tmp_path / "masks", get_target("foreground"))
+    for (image, mask_true, mask_pred), name in zip(read, "abc", strict=True):
+        assert image.shape == mask_true.shape == mask_pred.shape == SHAPES[name]
+    assert (read[0][1] == read[0][2]).all()
+    assert not (read[1][1] & read[1][2]).any()

@@ -5,22 +5,18 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from helpers.evaluation.matching import (
-    OUTCOMES_PRED,
     OUTCOMES_TRUE,
     THRESHOLDS,
     average_precision,
     match,
 )
+from tests.conftest import draw_labels
 
 EMPTY = np.zeros((10, 12), int)
 
 
 def draw(*boxes, shape=(10, 12)):
-    """A label image: one nucleus (top, left, height, width) after the other, from 1 on."""
-    labels = np.zeros(shape, int)
-    for number, (top, left, height, width) in enumerate(boxes, start=1):
-        labels[top : top + height, left : left + width] = number
-    return labels
+    return draw_labels(*boxes, shape=shape)
 
 
 def random_labels(rng, shape=(60, 70), n=40):
@@ -281,18 +277,6 @@ def test_exchanging_truth_and_prediction_exchanges_the_errors(pairs_of_images):
         assert found.tp.tolist() == turned.tp.tolist()
         assert (found.n_merges, found.n_splits) == (turned.n_splits, turned.n_merges)
         assert found.iou_sum == pytest.approx(turned.iou_sum)
-
-
-def test_every_nucleus_has_one_outcome(pairs_of_images):
-    for labels_true, labels_pred in pairs_of_images:
-        found = match(labels_true, labels_pred)
-        assert len(found.outcomes_true) == found.n_true == len(np.unique(labels_true)) - 1
-        assert len(found.outcomes_pred) == found.n_pred == len(np.unique(labels_pred)) - 1
-        assert set(found.outcomes_true) <= set(OUTCOMES_TRUE)
-        assert set(found.outcomes_pred) <= set(OUTCOMES_PRED)
-        matched = (found.outcomes_true == "found").sum(), (found.outcomes_pred == "found").sum()
-        assert matched == (found.tp[0], found.tp[0])
-        assert (np.diff(found.tp) <= 0).all()
 
 
 # Overlap, speed and errors -----------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 from helpers.analysis.modality import (
     classify,
     find_modalities,
+    guess_nuclei,
     measure_contrast,
     measure_image,
 )
@@ -103,6 +104,13 @@ def test_contrast_has_the_sign_of_the_polarity():
     measured = measure_contrast(images, [labels, labels, labels, None, 0 * labels])
     np.testing.assert_allclose(measured["contrast"], [0.5, -0.5, 0.5, np.nan, np.nan])
     np.testing.assert_allclose(measured["foreground"], [0.5, 0.5, 0.5, np.nan, 0])
+
+
+def test_the_guess_is_the_rarer_side_whatever_the_polarity_and_depth():
+    nuclei = discs(9) > 60
+    for image in (discs(9), 255 - discs(9), PURPLE, discs(9).astype(np.uint16) * 200):
+        np.testing.assert_array_equal(guess_nuclei(image), nuclei)
+    assert not guess_nuclei(np.full((9, 9), 7, np.uint8)).any()
 
 
 def test_the_embedded_sample_is_recognised():

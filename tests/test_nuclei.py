@@ -11,21 +11,16 @@ from helpers.evaluation.nuclei import (
     match_images,
     nuclei_table,
     pick_outcomes,
-    precision_curve,
     score_by_size,
     score_nuclei,
     summarise_nuclei,
     tabulate_errors,
 )
-
-SHAPE = (12, 40)
+from tests.conftest import draw_labels
 
 
 def draw(*boxes):
-    labels = np.zeros(SHAPE, int)
-    for number, (top, left, height, width) in enumerate(boxes, start=1):
-        labels[top : top + height, left : left + width] = number
-    return labels
+    return draw_labels(*boxes, shape=(12, 40))
 
 
 NOTHING = draw()
@@ -152,15 +147,6 @@ def test_errors_per_hundred_nuclei(table):
     assert tabulate_errors(table[table["id"] == "invented"])["extra"].isna().all()
 
 
-def test_the_curve_pools_at_every_threshold(many):
-    table, matchings = score_nuclei(many), [image.matching for image in many]
-    curve = precision_curve(table)
-    assert len(curve) == 3 * 10
-    pooled = curve[curve["modality"] == "all"]
-    expected = [average_precision(matchings, threshold) for threshold in pooled["threshold"]]
-    assert pooled["ap"].tolist() == pytest.approx(expected)
-
-
 def test_one_row_a_nucleus(matched):
     nuclei = nuclei_table(matched)
     assert nuclei.columns.tolist() == [
@@ -180,18 +166,18 @@ def test_one_row_a_nucleus(matched):
 def test_recall_by_size():
     nuclei = pd.DataFrame(
         {
-            "diameter_px": [4, 8, 9, 9, 12, 12],
+            "diameter_px": [4, 8, 9, 9, 17, 17],
             "iou": [0.4, 0.5, 0.6, 0.9, 0.7, 0.95],
             "group": [0, 0, 1, 1, 2, 2],
         }
     )
-    found = score_by_size(nuclei, edges_px=(0, 8, 10, 11, np.inf), n_resamples=100)
+    found = score_by_size(nuclei, n_resamples=100)
     assert found["threshold"].tolist() == [0.5] * 3 + [0.7] * 3
-    assert found["from_px"].tolist() == [0, 8, 11] * 2  # nothing from 10 to 11
-    assert found["to_px"].tolist() == [8, 10, np.inf] * 2
+    assert found["from_px"].tolist() == [0, 8, 16] * 2  # nothing from 11.3 to 16
+    assert found["to_px"].tolist() == [8, 11.3, 22.6] * 2
     assert found["n_nuclei"].tolist() == [1, 3, 2] * 2
     assert found["n_fields"].tolist() == [1, 2, 1] * 2
-    assert found["diameter_px"].tolist() == [4, 9, 12] * 2
+    assert found["diameter_px"].tolist() == [4, 9, 17] * 2
     assert found["estimate"].tolist() == pytest.approx([0, 1, 1, 0, 1 / 3, 1])
     assert found["low"].isna().tolist() == [True, False, True] * 2
     assert found.loc[4, ["low", "high"]].tolist() == [0, 0.5]
@@ -202,7 +188,7 @@ def test_recall_by_size_of_no_nuclei_is_an_empty_table():
     assert len(found) == 0 and "estimate" in found
 
 
-def test_bad_input_is_refused(matched):
+def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="there is no image to score"):
         score_nuclei([])
     with pytest.raises(ValueError, match="there is no image to tabulate"):
@@ -210,11 +196,6 @@ def test_bad_input_is_refused(matched):
     with pytest.raises(TypeError, match="must be integers") as caught:
         match_images([("a7", "purple_tissue", 0, NOTHING, NOTHING > 0)])
     assert "'a7'" in caught.value.__notes__[0]
-    nuclei = nuclei_table(matched)
-    with pytest.raises(ValueError, match="must be two or more rising numbers"):
-        score_by_size(nuclei, edges_px=(0, 8, 8))
-    with pytest.raises(ValueError, match=r"`threshold` \(=0.3\) must lie between"):
-        score_by_size(nuclei, thresholds=(0.3,))
 
 
 def test_an_example_of_each_outcome_that_occurs(matched):

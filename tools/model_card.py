@@ -7,10 +7,10 @@ import jinja2
 import pandas as pd
 
 from helpers.analysis.modality import MODALITIES, display_name
+from helpers.evaluation.nuclei import ERRORS, tabulate_errors
 from helpers.network.saving import read_settings
 from helpers.run_folder import REFERENCE, RunFolder
 
-ERRORS = ("merged", "split", "inaccurate", "missed", "spurious")
 SCORES = {"ap_50": "AP .50", "ap_70": "AP .70", "ap_90": "AP .90", "recall_70": "recall .70"}
 
 
@@ -36,7 +36,7 @@ def render_card(run: RunFolder) -> str:
         n_parameters=run.read_csv("network.csv")["parameters"].sum(),
         nuclei={name: summary.loc[name].to_dict("index") for name in tested},
         scores=SCORES,
-        errors=count_errors(run.read_csv("nuclei_scores.csv", dtype={"id": str})),
+        errors=tabulate_errors(run.read_csv("nuclei_scores.csv")).set_index("modality"),
         error_names=ERRORS,
         sizes=run.read_csv("sizes.csv").query("way == 'found'"),
     )
@@ -46,14 +46,6 @@ def count_modalities(split: pd.DataFrame) -> str:
     """Return "296 small fluorescent, 30 large fluorescent, ..."."""
     counts = split["modality"].value_counts()
     return ", ".join(f"{counts[m]} {display_name(m)}" for m in MODALITIES if m in counts)
-
-
-def count_errors(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return errors of each type per 100 true nuclei, a row a modality, then "all"."""
-    sums = scores.groupby("modality")[["n_true", *ERRORS]].sum()
-    sums = sums.reindex([name for name in MODALITIES if name in sums.index])
-    sums.loc["all"] = sums.sum()
-    return sums.assign(**{name: 100 * sums[name] / sums["n_true"] for name in ERRORS})
 
 
 def write_share(value) -> str:

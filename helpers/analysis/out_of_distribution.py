@@ -78,12 +78,11 @@ class Familiarity:
     def fit_looks(cls, looks: pd.DataFrame, groups: Sequence[int]):
         """Return the familiarity of a network that is trained on images of these fields of view."""
         groups = np.asarray(groups)
-        if len(groups) != len(looks):
+        if not 0 < len(looks) == len(groups):
             raise ValueError(
-                f"`groups` has {len(groups)} entries for {len(looks)} images; give one an image"
+                f"`groups` has {len(groups)} entries for {len(looks)} images; give one an image, "
+                "and at least one"
             )
-        if not len(looks):
-            raise ValueError("`looks` holds no images, at least 1 is needed; give training images")
         between = cdist(looks, looks)
         between[groups[:, None] == groups] = np.inf
         by_field = pd.Series(between.min(axis=1)).groupby(groups).median()
@@ -122,31 +121,6 @@ class Familiarity:
         """Return what `read_familiarity` reads: `limit`, and `looks` as a list a training image."""
         rows = self.looks.round(4).to_numpy().tolist()
         return {"columns": list(LOOKS), "limit": self.limit, "looks": rows}
-
-
-def leave_out(
-    looks: pd.DataFrame, modalities: Sequence[str], groups: Sequence[int]
-) -> pd.DataFrame:
-    """Return how far images are from a training set without their field, or their modality.
-
-    A good measure calls few images unfamiliar in the first case and nearly all in the second. One
-    row an image and case: `modality`, `trained_on` ("all but its field" or "all but its
-    modality"), `distance`; none for a case in which fewer than two fields are left. `looks` are
-    from `measure_looks`, `groups` the fields of view.
-    """
-    modalities, groups = np.asarray(modalities), np.asarray(groups)
-    parts = []
-    for case, members in (("all but its field", groups), ("all but its modality", modalities)):
-        for member in np.unique(members):
-            out = (members == member) | np.isin(groups, groups[members == member])
-            if len(np.unique(groups[~out])) < 2:
-                continue
-            known = Familiarity.fit_looks(looks[~out], groups[~out])
-            asked = members == member
-            distances = {"modality": modalities[asked], "distance": known.distances(looks[asked])}
-            parts.append(pd.DataFrame(distances).assign(trained_on=case))
-    columns = ["modality", "trained_on", "distance"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def read_familiarity(path: str | Path) -> Familiarity:

@@ -200,35 +200,18 @@ def match(labels_true, labels_pred):
 def average_precision(matchings, threshold=0.5):
     """Return TP / (TP + FP + FN) over the nuclei of all images together, 0 to 1.
 
-    Parameters
-    ----------
-    matchings : iterable of Matching
-        NaN is returned if none has a nucleus or an object.
-    threshold : float, optional
-        A pair counts from this IoU on, .5 to 1.
-
-    Raises
-    ------
-    ValueError
-        If the threshold is out of range.
-
-    References
-    ----------
-    Schmidt et al. 2018, https://doi.org/10.1007/978-3-030-00934-2_30
+    A pair of these `Matching` counts from an IoU of `threshold` on, .5 to 1; another raises
+    ValueError. NaN if no image has a nucleus or an object. Schmidt et al. 2018,
+    https://doi.org/10.1007/978-3-030-00934-2_30
     """
-    check_threshold(threshold)
-    counts = [(found.count(threshold), found.n_true, found.n_pred) for found in matchings]
-    tp, n_true, n_pred = np.sum(counts, axis=0) if counts else (0, 0, 0)
-    return float(tp / (n_true + n_pred - tp)) if n_true + n_pred else float("nan")
-
-
-def check_threshold(threshold):
-    """Refuse an IoU from which a nucleus cannot count."""
     if not 0.5 <= threshold <= 1:
         raise ValueError(
             f"`threshold` (={threshold}) must lie between 0.5 and 1: below, a nucleus may be "
             "paired in several ways; try 0.5."
         )
+    counts = [(found.count(threshold), found.n_true, found.n_pred) for found in matchings]
+    tp, n_true, n_pred = np.sum(counts, axis=0) if counts else (0, 0, 0)
+    return float(tp / (n_true + n_pred - tp)) if n_true + n_pred else float("nan")
 
 
 def _pair_up(pairs):

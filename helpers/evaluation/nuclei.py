@@ -1,6 +1,6 @@
 """Every image of a data set segmented into nuclei, matched with its truth, and counted."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +14,15 @@ from helpers.evaluation.matching import (
     OUTCOMES_TRUE,
     THRESHOLDS,
     Matching,
-    check_threshold,
     match,
 )
 from helpers.evaluation.summary import (
+    Interval,
     bootstrap_interval,
     by_modality,
     share_or_one,
-    split_score,
     summarise_scores,
 )
-from helpers.network.prediction import Network
 
 SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
 """What `summarise_nuclei` gives. All are pooled over nuclei but mean_ap_50 and bowl."""
@@ -32,11 +30,9 @@ ERRORS = ("merged", "split", "inaccurate", "missed", "extra")
 """The ways to go wrong: four of a true nucleus, and an object where there is none."""
 SIZE_EDGES_PX = (0, 8, 11.3, 16, 22.6, 32, 45.3, 64, np.inf)
 """Ends of the size classes; from one to the next the area of a nucleus doubles."""
+FOUND_FROM = (0.5, 0.7)
+"""IoU from which a nucleus of a size counts as found."""
 _COLUMNS = [f"tp_{round(100 * threshold)}" for threshold in THRESHOLDS]
-_SIZE_COLUMNS = [
-    *("threshold", "from_px", "to_px", "diameter_px", "n_nuclei", "n_fields"),
-    *("estimate", "low", "high"),
-]
 _COLUMN_OF = {"extra": "spurious"}
 """Columns of published tables keep the name they were written with."""
 _COLUMN_OF_PRED = {"inaccurate": "inaccurate_pred"} | _COLUMN_OF
@@ -56,27 +52,18 @@ class MatchedImage(NamedTuple):
         return {"id": self.id, "modality": self.modality, "group": self.group}
 
 
-def match_network(network: Network, data: DataSet, known: pd.DataFrame) -> list[MatchedImage]:
-    """Return the matching of every image of `data` with what the network makes of it."""
-    return match_data_set(lambda place: network.segment(data.images[place]), data, known)
-
-
 def match_data_set(
-    segment: Callable[[int], NDArray], data: DataSet, known: pd.DataFrame
+    labels_pred: Iterable[NDArray[np.integer]], data: DataSet, known: pd.DataFrame
 ) -> list[MatchedImage]:
     """Return the matching of every image of `data`, under a progress bar.
 
-    `segment` takes the place of an image in `data` and gives its predicted labels, (H, W) int;
-    `known` has the columns id, modality and group for all of them, as a run's `split.csv`.
+    `labels_pred` are the predicted labels of each, (H, W) int, such as
+    `map(network.segment, data.images)`; `known` has the columns id, modality and group for all of
+    them, as a run's `split.csv`.
     """
-    about = known.set_index("id")
-
-    def each() -> Iterator[tuple]:
-        for place in tqdm(range(len(data)), desc="segmenting", unit=" images", leave=False):
-            modality, group = about.loc[data.ids[place], ["modality", "group"]]
-            yield data.ids[place], modality, group, data.labels[place], segment(place)
-
-    return match_images(each())
+    about = known.set_index("id").loc[data.ids]
+    images = zip(data.ids, about["modality"], about["group"], data.labels, labels_pred, strict=True)
+    return match_images(tqdm(images, "segmenting", len(data), unit=" images", leave=False))
 
 
 def match_images(
@@ -176,13 +163,13 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
 
 
 def summarise_nuclei(
-    table: pd.DataFrame, scores: Sequence[str] = SCORES, *, n_resamples: int = 2000, seed: int = 0
+    table: pd.DataFrame, scores: Sequence[str] = SCORES, *, n_resamples: int = 2000
 ) -> pd.DataFrame:
     """Return the scores as `helpers.evaluation.summary.summarise_scores` does, and n_nuclei.
 
     `table` is as `score_nuclei` gives it. A pooled score is NaN where there are no nuclei.
     """
-    summary = summarise_scores(table, scores, n_resamples=n_resamples, seed=seed)
+    summary = summarise_scores(table, scores, n_resamples=n_resamples)
     counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
     summary.insert(4, "n_nuclei", summary["modality"].map(counts))
     return summary
@@ -206,21 +193,6 @@ def pick_outcomes(matched: Sequence[MatchedImage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["outcome", "place", "label"])
 
 
-def precision_curve(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the pooled average precision at each of the ten thresholds, modality by modality.
-
-    Columns modality, threshold (.50 to .95), ap (0 to 1; NaN without nuclei), of a table of
-    `score_nuclei`.
-    """
-    rows = []
-    for modality, chosen in by_modality(table):
-        for column, threshold in zip(_COLUMNS, THRESHOLDS, strict=True):
-            tp, unions = split_score(chosen, column.replace("tp", "ap"))
-            ap = tp.sum() / unions.sum() if unions.sum() else np.nan
-            rows.append({"modality": modality, "threshold": threshold, "ap": ap})
-    return pd.DataFrame(rows)
-
-
 def tabulate_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many errors of each type there are per 100 true nuclei, modality by modality.
 
@@ -237,51 +209,31 @@ def tabulate_errors(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def score_by_size(
-    nuclei: pd.DataFrame,
-    *,
-    edges_px: Sequence[float] = SIZE_EDGES_PX,
-    thresholds: Sequence[float] = (0.5, 0.7),
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
+def score_by_size(nuclei: pd.DataFrame, *, n_resamples: int = 2000) -> pd.DataFrame:
     """Return which share of the true nuclei is found, by their diameter.
 
     Parameters
     ----------
     nuclei : DataFrame
         As `nuclei_table` gives it.
-    edges_px : sequence of float
-        Rising ends of the classes, px; a class includes its lower end.
-    thresholds : sequence of float
-        A nucleus is found where its IoU is at least this, .5 to 1.
 
     Returns
     -------
     DataFrame
-        Columns threshold, from_px, to_px, diameter_px (median of the class), n_nuclei, n_fields,
-        estimate, low, high (0 to 1; the ends NaN where there is one field). Classes without
-        nuclei are left out.
-
-    Raises
-    ------
-    ValueError
-        If the edges do not rise or a threshold is out of range.
+        One row for each of `FOUND_FROM`, the `threshold`, and class between `SIZE_EDGES_PX`, which
+        includes its lower end: from_px, to_px, diameter_px (median of the class), n_nuclei,
+        n_fields, estimate, low, high (0 to 1; the ends NaN where there is one field). Classes
+        without nuclei are left out.
     """
-    edges = np.asarray(edges_px, dtype=float)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"`edges_px` (={edges_px}) must be two or more rising numbers, in pixels")
-    for threshold in thresholds:
-        check_threshold(threshold)
-    classes = pd.cut(nuclei["diameter_px"], edges, right=False, labels=False)
+    classes = pd.cut(nuclei["diameter_px"], SIZE_EDGES_PX, right=False, labels=False)
     rows = []
-    for threshold in thresholds:
+    for threshold in FOUND_FROM:
         for place, chosen in nuclei.groupby(classes):
-            found = bootstrap_interval(
-                chosen["iou"] >= threshold, chosen["group"], seed=seed, n_resamples=n_resamples
-            )
-            low_px, high_px = edges[int(place)], edges[int(place) + 1]
+            found = chosen["iou"] >= threshold
+            interval = bootstrap_interval(found, chosen["group"], n_resamples=n_resamples)
+            ends = SIZE_EDGES_PX[int(place) : int(place) + 2]
             counts = (chosen["diameter_px"].median(), len(chosen), chosen["group"].nunique())
-            ends = (found.estimate, found.low, found.high)
-            rows.append((threshold, low_px, high_px, *counts, *ends))
-    return pd.DataFrame(rows, columns=_SIZE_COLUMNS)
+            rows.append((threshold, *ends, *counts, *interval))
+    columns = ["threshold", "from_px", "to_px", "diameter_px", "n_nuclei", "n_fields"]
+    table = pd.DataFrame(rows, columns=[*columns, *Interval._fields])
+    return table[[*columns, "estimate", "low", "high"]]

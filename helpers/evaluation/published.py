@@ -1,8 +1,8 @@
 """Our scores of single nuclei beside the published ones, on the same images.
 
-Published figures are quoted with their source. Ours come with a 95 % interval over fields of view
-and with the range of their seeds. `python -m helpers.evaluation.published` writes the comparison of
-the reference network's seeds again, as `results/comparison.csv`.
+`results/published.csv` quotes others with their source. Ours come with a 95 % interval over fields
+of view and with the range of their seeds. `python -m helpers.evaluation.published` writes the
+comparison of the reference network's seeds again, as `results/comparison.csv`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.modality import MODALITIES
 from helpers.evaluation.matching import THRESHOLDS
 from helpers.evaluation.summary import bootstrap_interval, format_interval, name_score, split_score
 from helpers.run_folder import REFERENCE, resolve
@@ -27,46 +26,14 @@ ENDS = ("low", "high", "seed_low", "seed_high")
 """The interval of a score, and its smallest and largest value among the seeds."""
 COMPARISON = "results/comparison.csv"
 
-SCHMIDT = "Schmidt et al. 2018, table 1, https://doi.org/10.1007/978-3-030-00934-2_30"
-LALIT = "Lalit et al. 2022, test-time augmentation, https://doi.org/10.1016/j.media.2022.102523"
-ARCHIT = "Archit & Pape 2026, https://doi.org/10.48550/arXiv.2603.17845"
-PUBLISHED_AP = {
-    "U-Net, 2 classes": (0.6739, 0.6295, 0.5975, 0.5650, 0.5339, 0.4819, 0.4151, 0.3248, 0.2032),
-    "U-Net, 3 classes": (0.8060, 0.7753, 0.7431, 0.7011, 0.6543, 0.5777, 0.4910, 0.3738, 0.2258),
-    "Mask R-CNN": (0.8323, 0.8051, 0.7728, 0.7299, 0.6838, 0.5974, 0.4893, 0.3525, 0.1891),
-    "StarDist": (0.8641, 0.8361, 0.8043, 0.7545, 0.6850, 0.5862, 0.4495, 0.2865, 0.1191),
-}
-"""`POOLED` on 50 fluorescence images of the Data Science Bowl 2018, StarDist's test (`SCHMIDT`)."""
-_FIVE = ("mean_ap_50", "mean_ap_60", "mean_ap_70", "mean_ap_80", "mean_ap_90")
-PUBLISHED_AVERAGED = (
-    ("EmbedSeg", _FIVE[:1], (0.887,), LALIT),
-    ("PatchPerPix", _FIVE, (0.868, 0.827, 0.755, 0.635, 0.379), "README of PatchPerPix"),
-    (
-        "StarDist, trained again",
-        _FIVE,
-        (0.873, 0.820, 0.695, 0.477, 0.188),
-        "README of stardist_pytorch, 2022",
-    ),
-    ("micro-SAM, prompts generated", ("bowl",), (0.665,), ARCHIT),
-    ("Cellpose-SAM", ("bowl",), (0.656,), ARCHIT),
-    ("micro-SAM", ("bowl",), (0.654,), ARCHIT),
-    ("CellSAM", ("bowl",), (0.634,), ARCHIT),
-    ("Cellpose 3", ("bowl",), (0.484,), ARCHIT),
-)
-"""Averages over the same images: method, scores, values, source.
 
-All were trained on tiles of the fields of view that these images show; ours was not.
-"""
-PUBLISHED_RECALL = {
-    "best of the Bowl's top three": (0.89, 0.88, 0.66, 0.77, 0.45),
-    "their plain U-Net": (0.77, 0.53, 0.36, 0.13, 0.04),
-}
-"""Recall at IoU .70 of each modality, in the order of `MODALITIES`, on the Bowl's final test.
+def read_published() -> pd.DataFrame:
+    """Return method, source and scores of others on StarDist's 50 test images of the Bowl.
 
-That test is of other images than ours, so these are no opponents on equal terms. The first row
-takes the best of three networks for each modality. Caicedo et al. 2019,
-https://doi.org/10.1038/s41592-019-0612-7
-"""
+    Scores that are not published are NaN. The methods of which averages are published were trained
+    on tiles of the fields of view that these images show; ours was not.
+    """
+    return pd.read_csv(resolve("results/published.csv"))
 
 
 def read_seeds(results: str | Path = "results") -> dict[str, pd.DataFrame]:
@@ -81,11 +48,7 @@ def read_seeds(results: str | Path = "results") -> dict[str, pd.DataFrame]:
     return {f.parent.name: pd.read_csv(f, dtype={"id": str}) for f in files if f.exists()}
 
 
-def compare_published(
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    name: str = "ours",
-) -> pd.DataFrame:
+def compare_published(tables: Mapping[str, pd.DataFrame], *, name: str = "ours") -> pd.DataFrame:
     """Return the average precision of the published methods and ours, one row a method.
 
     Parameters
@@ -109,14 +72,10 @@ def compare_published(
     ValueError
         If there is no table, or the tables are not of the same images.
     """
-    quoted = [(method, POOLED, values, SCHMIDT) for method, values in PUBLISHED_AP.items()]
-    rows = [
-        {"method": method, "source": source} | dict(zip(scores, values, strict=True))
-        for method, scores, values, source in (*quoted, *PUBLISHED_AVERAGED)
-    ]
-    rows.append(_measure_ours(_check_tables(tables), name))
-    columns = [*rows[-1]]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:6], "Int64"))
+    ours = {"method": name, "source": ""} | _measure_ours(_check_tables(tables))
+    rows = [*read_published().to_dict("records"), ours]
+    counts = ["n_seeds", "n_images", "n_fields", "n_nuclei"]
+    return pd.DataFrame(rows, columns=list(ours)).astype(dict.fromkeys(counts, "Int64"))
 
 
 def _check_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
@@ -135,24 +94,21 @@ def _check_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
     return [table.assign(group=first["group"]) for table in ordered]
 
 
-def _measure_ours(seeds: list[pd.DataFrame], name: str) -> dict[str, Any]:
+def _measure_ours(seeds: list[pd.DataFrame]) -> dict[str, Any]:
     first, together = seeds[0], pd.concat(seeds)
-    row = {"method": name, "source": "", "n_seeds": len(seeds), "n_images": len(first)}
-    row |= {"n_fields": first["group"].nunique(), "n_nuclei": int(first["n_true"].sum())}
+    row = {"n_seeds": len(seeds), "n_images": len(first), "n_fields": first["group"].nunique()}
+    row |= {"n_nuclei": int(first["n_true"].sum())}
     bounds = {}
     for score in (*POOLED, *AVERAGED):
         parts, wholes = split_score(together, score)
         found = bootstrap_interval(parts, together["group"], wholes)
-        each = [_ratio(*split_score(table, score)) for table in seeds]
+        sums = [[column.sum() for column in split_score(table, score)] for table in seeds]
+        each = [part / whole if whole else np.nan for part, whole in sums]
         spread = (min(each), max(each)) if len(seeds) > 1 else (np.nan, np.nan)
         row[score] = float(np.mean(each))
         ends = zip(ENDS, (found.low, found.high, *spread), strict=True)
         bounds |= {f"{score}_{end}": value for end, value in ends}
     return row | bounds
-
-
-def _ratio(parts: pd.Series, wholes: pd.Series) -> float:
-    return float(parts.sum() / wholes.sum()) if wholes.sum() else np.nan
 
 
 def tabulate_published(comparison: pd.DataFrame, scores: tuple[str, ...]) -> pd.DataFrame:
@@ -172,35 +128,6 @@ def tabulate_published(comparison: pd.DataFrame, scores: tuple[str, ...]) -> pd.
             ranges = [f"{row[f'{s}_seed_low']:.3f} to {row[f'{s}_seed_high']:.3f}" for s in scores]
             rows[f"{row['method']}, range of {row['n_seeds']} seeds"] = ranges
     return pd.DataFrame(rows, index=[name_score(score) for score in scores]).T
-
-
-def find_clear(comparison: pd.DataFrame, scores: tuple[str, ...] = POOLED) -> list[str]:
-    """Return the scores at which the whole interval of ours lies above every published value."""
-    ours, others = (comparison[comparison["source"].eq("") == own] for own in (True, False))
-    return [s for s in scores if (ours[f"{s}_low"] > others[s].max()).all()]
-
-
-def compare_recall(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return our recall at IoU .70 of each modality beside the published.
-
-    `summary` is as `helpers.evaluation.nuclei.summarise_nuclei` gives it. Columns modality,
-    n_images, n_fields, n_nuclei; estimate, low and high of ours; and one for each of
-    `PUBLISHED_RECALL`, which was measured on other images.
-
-    Raises
-    ------
-    ValueError
-        If the summary has no recall at .70.
-    """
-    chosen = summary[summary["score"] == "recall_70"].set_index("modality")
-    modalities = [modality for modality in MODALITIES if modality in chosen.index]
-    if not modalities:
-        raise ValueError("the summary has no score 'recall_70'; summarise scores of single nuclei")
-    sizes = ["n_images", "n_fields", "n_nuclei"]
-    ours = chosen.loc[modalities, [*sizes, "estimate", "low", "high"]]
-    ours = ours.astype(dict.fromkeys(sizes, int))
-    published = pd.DataFrame(PUBLISHED_RECALL, index=pd.Index(MODALITIES, name="modality"))
-    return ours.join(published).reset_index()
 
 
 def main() -> None:

@@ -30,12 +30,12 @@ def bootstrap_interval(
     *,
     seed: int = 0,
     n_resamples: int = 2000,
-    level: float = 0.95,
 ) -> Interval:
-    """Return the sum of the parts over that of the wholes, with its percentile bootstrap interval.
+    """Return the sum of the parts over that of the wholes, with its 95 % bootstrap interval.
 
     Whole groups are drawn with replacement: tiles of one field of view are not independent, and
-    drawing them one by one would give intervals that are too narrow.
+    drawing them one by one would give intervals that are too narrow. The ends are percentiles of
+    the draws: Davison & Hinkley 1997, section 3.8, https://doi.org/10.1017/CBO9780511802843
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ def bootstrap_interval(
         Images with an equal entry, a field of view, are drawn together.
     wholes : sequence of float, shape (n,), optional
         What the parts are divided by, such as the nuclei; ones by default, which gives the mean.
-    level : float
-        Coverage of the interval, between 0 and 1.
 
     Returns
     -------
@@ -58,10 +56,6 @@ def bootstrap_interval(
     ------
     ValueError
         If there is no part, one is not finite, or the lengths differ.
-
-    References
-    ----------
-    Davison & Hinkley 1997, section 3.8, https://doi.org/10.1017/CBO9780511802843
 
     Examples
     --------
@@ -85,7 +79,7 @@ def bootstrap_interval(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # draws without any whole
         drawn = stats.bootstrap(sums, _ratio_of_sums, **options).bootstrap_distribution
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Interval(float(low), estimate, float(high))
 
 
@@ -153,7 +147,7 @@ def summarise_scores(
     ----------
     table : DataFrame
         One row an image, with modality and group (its field of view), as
-        `helpers.evaluation.scores.evaluate` or `helpers.evaluation.nuclei.score_nuclei` give it.
+        `helpers.evaluation.masks.evaluate` or `helpers.evaluation.nuclei.score_nuclei` give it.
     scores : sequence of str
         As `split_score` takes them.
 

@@ -6,15 +6,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from helpers.analysis.audit import FAILS_BELOW
 from helpers.analysis.modality import display_name
 from helpers.figures.common import MODALITY_COLOURS, present
 
 
 def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw what a threshold reaches on every modality, by `analysis.audit.predict_failures`."""
+    """Draw `threshold_iou` of every modality, which `predicted` has with its `training_fields`."""
     ax = plt.subplots(figsize=(6.5, 2.6))[1] if ax is None else ax
-    ax.axvspan(0, FAILS_BELOW, color="black", alpha=0.06, linewidth=0)
+    ax.axvspan(0, 0.5, color="black", alpha=0.06, linewidth=0)
     names = [f"{display_name(row.Index)} ({row.training_fields})" for row in predicted.itertuples()]
     colours = [MODALITY_COLOURS[modality] for modality in predicted.index]
     ax.bar_label(ax.barh(names, predicted["threshold_iou"], color=colours), fmt=" {:.2f}")
@@ -27,8 +26,8 @@ def plot_prediction(predicted: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_distances(distances: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how far images are without their field and without their modality; return the axes.
 
-    `distances` is from `helpers.analysis.out_of_distribution.leave_out`; what is nearer than .05 is
-    drawn there.
+    `distances` has modality, distance (as `Familiarity.distances` gives it) and trained_on, "all
+    but its field" or "all but its modality"; what is nearer than .05 is drawn there.
     """
     ax = plt.subplots(figsize=(6.5, 3))[1] if ax is None else ax
     order = present(distances["modality"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.analysis.modality import display_name
-from helpers.evaluation.masks import EDGES, Calibration
+from helpers.evaluation.masks import EDGES, calibration_error
 from helpers.evaluation.summary import name_score
 from helpers.figures.common import (
     MODALITY_COLOURS,
@@ -36,7 +36,7 @@ def plot_scores(
 ) -> Axes:
     """Draw a dot an image, and beside them mean and 95 % interval, by modality; return the axes.
 
-    `table` and `summary` are as `helpers.evaluation.scores.evaluate` and
+    `table` and `summary` are as `helpers.evaluation.masks.evaluate` and
     `helpers.evaluation.summary.summarise_scores` give them.
     """
     ax = plt.gca() if ax is None else ax
@@ -80,26 +80,25 @@ def plot_score_against(
     return ax
 
 
-def plot_calibration(
-    calibration: Calibration, axes: Sequence[Axes] | None = None
-) -> Sequence[Axes]:
+def plot_calibration(bins: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw the reliability diagram and, below it, how many pixels stand behind each point.
 
-    Return both axes. Below the diagonal the network is overconfident about nuclei.
+    `bins` is as `helpers.evaluation.masks.calibration` gives it. Return both axes. Below the
+    diagonal the network is overconfident about nuclei; bins without pixels have no point.
     """
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(5, 5), sharex=True, height_ratios=(3, 1))
     top, bottom = axes
     top.plot([0, 1], [0, 1], "--", color="#949494", label="calibrated")
-    points = calibration.mean_probability, calibration.fraction
-    top.plot(*points, "o-", color="#0173B2", label="network")
+    points = bins[["probability_sum", "foreground"]].div(bins["count"].replace(0, np.nan), axis=0)
+    top.plot(*points.to_numpy().T, "o-", color="#0173B2", label="network")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of nucleus")
-    top.set_title(f"expected calibration error {calibration.error:.3f}")
+    top.set_title(f"expected calibration error {calibration_error(bins):.3f}")
     top.legend(frameon=False)
     centres = (EDGES[1:] + EDGES[:-1]) / 2
-    bottom.bar(centres, calibration.count, width=0.9 * np.diff(EDGES), color="#0173B2")
+    bottom.bar(centres, bins["count"], width=0.9 * np.diff(EDGES), color="#0173B2")
     bottom.set(yscale="log", xlabel="predicted probability of nucleus", ylabel="pixels")
-    bottom.set_title(f"n = {calibration.count.sum():,} pixels")
+    bottom.set_title(f"n = {bins['count'].sum():,} pixels")
     return axes
 
 

@@ -25,7 +25,7 @@ def mark_failures(table: pd.DataFrame) -> pd.DataFrame:
 
     No mask is both; one that marks little of the background is neither. In an image without nuclei
     a mask can only be flooded. `table` has recall, fraction_true and fraction_pred, as
-    `helpers.evaluation.scores.evaluate` gives them.
+    `helpers.evaluation.masks.evaluate` gives them.
 
     Examples
     --------

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.data_set import DataSet
-from helpers.evaluation.scores import evaluate
+from helpers.evaluation.masks import evaluate
 from helpers.inversion.findings import mark_failures
 from helpers.inversion.original_arithmetic import ViewedNetwork
 from helpers.inversion.variants import Variant

@@ -1,12 +1,10 @@
 """What a network costs and how far it looks, before anything is trained."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import keras
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from helpers.network.unet import build_unet
 from helpers.settings import Settings
@@ -91,16 +89,3 @@ def tabulate_networks(networks: Mapping[str, Settings]) -> pd.DataFrame:
             "kFLOP a pixel": round(flop / 1e3 / (size.height * size.width), 1),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def measure_diameters(label_images: Iterable[NDArray[np.integer]]) -> NDArray[np.float64]:
-    """Return the diameter in pixels of every nucleus: that of a disc of the same area.
-
-    Examples
-    --------
-    >>> measure_diameters([np.array([[0, 1, 1], [2, 1, 1]])]).round(2)
-    array([2.26, 1.13])
-    """
-    areas = [np.bincount(labels.ravel())[1:] for labels in label_images]
-    areas = np.concatenate([*areas, []])
-    return 2 * np.sqrt(areas[areas > 0] / np.pi)
