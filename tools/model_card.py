@@ -1,12 +1,15 @@
 """Write a run's model card from its files: `python tools/model_card.py reference`."""
 
 import argparse
+import re
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
 from helpers.analysis.modality import MODALITIES, display_name
+from helpers.analysis.splits import LEFT_OUT, SPLIT_NAMES
+from helpers.data.sets import ImageSet, find_set
 from helpers.evaluation.nuclei import ERRORS, tabulate_errors
 from helpers.network.saving import read_settings
 from helpers.run_folder import REFERENCE, RunFolder
@@ -22,7 +25,7 @@ def render_card(run: RunFolder) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"modality": display_name, "share": write_share}
+    environment.filters |= {"modality": display_name, "share": write_share, "urlise": write_link}
     summary = run.read_csv("nuclei_summary.csv").set_index(["modality", "score"])
     tested = [name for name in (*MODALITIES, "all") if name in summary.index]
     split = run.read_csv("split.csv", dtype={"id": str})
@@ -31,7 +34,8 @@ def render_card(run: RunFolder) -> str:
         settings=read_settings(run.require("network.keras")),
         megabytes=run.require("network.keras").stat().st_size / 1e6,
         training=run.read_json("training.json"),
-        sides=split.groupby("split").size(),
+        sides=[*SPLIT_NAMES, LEFT_OUT],
+        credits=credit_sources(split),
         taught=count_modalities(split[split["split"] == "train"]),
         n_parameters=run.read_csv("network.csv")["parameters"].sum(),
         nuclei={name: summary.loc[name].to_dict("index") for name in tested},
@@ -40,6 +44,19 @@ def render_card(run: RunFolder) -> str:
         error_names=ERRORS,
         sizes=run.read_csv("sizes.csv").query("way == 'found'"),
     )
+
+
+def credit_sources(split: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a data set of a split: its title, licence, citation and images on each side.
+
+    Splits from before sources were noted are of the Bowl's images.
+    """
+    sources = split["source"] if "source" in split else pd.Series("bbbc038", split.index)
+    counts = pd.crosstab(sources, split["split"])
+    counts = counts.reindex(columns=[*SPLIT_NAMES, LEFT_OUT], fill_value=0)
+    known = [find_set(name) or ImageSet(name, "", "", "unknown", "-") for name in counts.index]
+    about = pd.DataFrame(known, counts.index)[["title", "licence", "citation"]]
+    return about.join(counts)
 
 
 def count_modalities(split: pd.DataFrame) -> str:
@@ -56,6 +73,11 @@ def write_share(value) -> str:
     if pd.isna(value["low"]):
         return f"{text} (one field)"
     return f"{text} ({write_share(value['low'])} to {write_share(value['high'])})"
+
+
+def write_link(citation: str) -> str:
+    """Return a citation whose address can be clicked."""
+    return re.sub(r"https:\S+", "<\\g<0>>", citation)
 
 
 def main() -> None:
