@@ -77,7 +77,7 @@ def apply_overrides(
         If a name is not among those `known`; the message gives the nearest one.
     """
     values = json.loads(json.dumps(values))
-    whole = ("callbacks",)
+    whole = ("callbacks", "postprocessing.score")
     flat = dict(flatten(overrides, whole=whole))
     flat = {name: value for name, value in flat.items() if value != {} or name.startswith(whole)}
     _reshape(values["model_structure"], {name: flat.pop(name) for name in SHAPE if name in flat})

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from helpers.architecture import ModelStructure, Strict, nearest
 from helpers.overrides import OverrideError, apply_overrides, list_names
 from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_json
+from helpers.targets.score import FEATURES
 
 Count = Annotated[int, Field(ge=0)]
 Real = float | int
@@ -189,11 +190,28 @@ class Preprocessing(Strict):
     polarity: Literal["as_stored", "dark_ground"] = "as_stored"
 
 
+OperatingPoint = Literal["precise", "balanced", "complete"]
+
+
+class Score(Strict):
+    """How likely a nucleus is right: a logistic model that `helpers.evaluation.score` has fitted.
+
+    It judges what lies above its own `threshold`. A nucleus stays if its score is at least that of
+    the operating point: "complete" keeps nearly all that are right, "precise" hardly a wrong one.
+    """
+
+    threshold: Inside
+    intercept: float
+    weights: dict[Literal[FEATURES], float]
+    operating_points: dict[OperatingPoint, Share]
+
+
 class Postprocessing(Strict):
     """From what the network answers to nuclei; tuned on validation images, stored with the network.
 
     `test_time_augmentation` "flips" answers with the mean over four orientations, at 4 times the
     cost; "scales" with that of the image and its mirror image at 1.5 times the size, at 3.25 times.
+    With a `score`, it and the operating point act in place of `threshold` and `min_confidence`.
     """
 
     threshold: Inside = 0.5
@@ -201,6 +219,17 @@ class Postprocessing(Strict):
     min_area_px: Annotated[int, Field(ge=0)] = 0
     min_confidence: Share = 0.0
     test_time_augmentation: Literal["none", "flips", "scales"] = "none"
+    score: Score | None = None
+    operating_point: OperatingPoint = "balanced"
+
+    @model_validator(mode="after")
+    def _every_point_has_a_score(self):
+        if self.score and self.operating_point not in self.score.operating_points:
+            raise ValueError(
+                f"operating_point {self.operating_point!r} is not among those of the score: "
+                f"{', '.join(self.score.operating_points)}"
+            )
+        return self
 
 
 class Settings(Strict):

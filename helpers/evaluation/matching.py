@@ -53,8 +53,8 @@ class Matching:
     ----------
     ids_true, ids_pred, areas_true, areas_pred : int array, shape (n_true,) or (n_pred,)
         The labels of the nuclei, in rising order, and their pixels.
-    iou_true : float64 array, shape (n_true,)
-        IoU of each true nucleus with its partner, 0 to 1; 0 without a partner.
+    iou_true, iou_pred : float64 array, shape (n_true,) or (n_pred,)
+        IoU of each nucleus with its partner, 0 to 1; 0 without a partner.
     outcomes_true, outcomes_pred : str array, shape (n_true,) or (n_pred,)
         One of `OUTCOMES_TRUE` for each true nucleus, of `OUTCOMES_PRED` for each object.
     n_merges : int
@@ -70,6 +70,7 @@ class Matching:
     areas_true: NDArray[np.int64]
     areas_pred: NDArray[np.int64]
     iou_true: NDArray[np.float64]
+    iou_pred: NDArray[np.float64]
     outcomes_true: NDArray[np.str_]
     outcomes_pred: NDArray[np.str_]
     n_merges: int
@@ -192,6 +193,7 @@ def match(labels_true, labels_pred):
         pairs.areas_true,
         pairs.areas_pred,
         iou_true,
+        iou_pred,
         *_find_outcomes(pairs, iou_true >= 0.5, iou_pred >= 0.5),
         *_aggregate(pairs),
     )

@@ -178,6 +178,26 @@ def _count_above(sizes_px: pd.Series, counts: pd.Series, ax: Axes) -> None:
         ax.text(x, 1.03, f"{count:,}", transform=ax.get_xaxis_transform(), **text)
 
 
+def plot_reliability(reliability: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw which share of the nuclei is right against their score; return the axes.
+
+    `reliability` is a run's `score.csv`: source, predicted, observed (0 to 1) and n. A larger point
+    stands for more nuclei. Below the diagonal the score promises too much.
+    """
+    ax = plt.gca() if ax is None else ax
+    ax.plot([0, 1], [0, 1], "--", color="#949494", label="calibrated")
+    groups = reliability.groupby("source", sort=False)
+    for (source, points), colour in zip(groups, sns.color_palette("colorblind"), strict=False):
+        points = points.sort_values("predicted")
+        ax.plot("predicted", "observed", data=points, color=colour, lw=1, label="_")
+        label = f"{source} (n = {points['n'].sum():,})"
+        sizes = 10 + 150 * points["n"] / points["n"].max()
+        ax.scatter("predicted", "observed", s=sizes, data=points, color=colour, label=label)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share of nuclei that are right")
+    ax.legend(frameon=False)
+    return ax
+
+
 def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None) -> Axes:
     """Draw how well nuclei are found against the size they were brought to; return the axes.
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import segmentation
 
+from helpers.targets.score import apply_model, describe_nuclei
+
 
 class Head(NamedTuple):
     """One of the network's last layers: a 1 × 1 convolution."""
@@ -83,10 +85,28 @@ class Target:
         `maps`, (H, W, n_channels) of float, are as a network answers or `encode` makes; `choices`
         is a `helpers.settings.Postprocessing`: the thresholds, and which nuclei are dropped.
         """
-        probabilities = self.foreground(maps)
-        labels = self.separate(maps, probabilities >= choices.threshold, choices)
-        sure = remove_doubtful(labels, probabilities, choices.min_confidence)
-        return remove_small(sure, choices.min_area_px)
+        return self.find(maps, choices)[0]
+
+    def find(
+        self, maps: NDArray[np.floating], choices: Any
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return what `decode` does, and the score of each nucleus, (N,) 0 to 1.
+
+        The score is how likely the nucleus is right, if `choices` have a `score` for that; if not,
+        its mean probability.
+        """
+        probabilities, score = self.foreground(maps), choices.score
+        mask = probabilities >= (score or choices).threshold
+        labels = self.separate(maps, mask, choices)
+        if score is None:
+            labels = remove_small(labels, choices.min_area_px)
+            scores, least = mean_probabilities(labels, probabilities), choices.min_confidence
+        else:
+            labels = remove_small(end_at_half(labels, probabilities), choices.min_area_px)
+            features = describe_nuclei(maps, labels)
+            scores = apply_model(features, score.intercept, score.weights)
+            least = score.operating_points[choices.operating_point]
+        return select(labels, scores >= least), scores[scores >= least]
 
     def make_channels(self, labels: NDArray[np.integer]) -> Sequence[NDArray]:
         """Return the channels of the maps, each (H, W)."""
@@ -125,21 +145,40 @@ class Target:
         return maps[..., -1]
 
 
-def remove_doubtful(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], min_confidence: float
-) -> NDArray[np.integer]:
-    """Return `labels` without nuclei whose mean probability, 0 to 1, is below `min_confidence`.
+def mean_probabilities(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the mean of `probabilities` over each of the nuclei 1 to N, (N,)."""
+    areas = np.bincount(labels.ravel())[1:]
+    return np.bincount(labels.ravel(), probabilities.ravel())[1:] / areas
 
-    Small nuclei are spared where `remove_small` would not: mostly they are far above the threshold.
+
+def end_at_half(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> NDArray[np.integer]:
+    """Return `labels` without the pixels of half their nucleus's highest probability or less.
+
+    Where a network is sure, a nucleus so ends at .5; where it is not, not before it is seen at all.
 
     Examples
     --------
-    >>> remove_doubtful(np.array([[0, 1, 1, 2]]), np.array([[0.1, 0.9, 0.7, 0.6]]), 0.75)
-    array([[0, 1, 1, 0]])
+    >>> end_at_half(np.array([[1, 1, 2, 2]]), np.array([[0.4, 0.9, 0.6, 0.4]]))
+    array([[0, 1, 2, 2]])
     """
-    areas = np.maximum(np.bincount(labels.ravel()), 1)
-    means = np.bincount(labels.ravel(), probabilities.ravel()) / areas
-    return np.where(means[labels] >= min_confidence, labels, 0)
+    best = np.zeros(labels.max() + 1, probabilities.dtype)
+    np.maximum.at(best, labels.ravel(), probabilities.ravel())
+    return np.where(probabilities > best[labels] / 2, labels, 0)
+
+
+def select(labels: NDArray[np.integer], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the nuclei 1 to N that are `kept`, (N,), renumbered from 1 in the same order.
+
+    Examples
+    --------
+    >>> select(np.array([[0, 1, 1, 2]]), np.array([False, True]))
+    array([[0, 0, 0, 1]], dtype=int32)
+    """
+    return np.append(0, np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def remove_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:
