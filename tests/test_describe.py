@@ -12,19 +12,15 @@ GLOWING = np.where(ROUND, 120, 10).astype(np.uint8)
 STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.uint8)
 
 
-@pytest.fixture
-def read(write_set):
-    return lambda files: read_data_set(write_set(files), cache_dir=write_set({}, "cache"))
-
-
 def test_the_sample_is_what_its_description_says():
     totals = describe.check_totals(read_data_set("sample"))
     assert totals.index.name == "embedded sample"
     assert (totals["agrees"].drop("nuclei") == "yes").all()
 
 
-def test_the_bowl_is_recognised_by_its_ids_and_differences_are_said(read):
-    totals = describe.check_totals(read(files_of("a" * 64, some_image(), [box(2, 2, 5, 5)])))
+def test_the_bowl_is_recognised_by_its_ids_and_differences_are_said(read, write_set):
+    files = files_of("a" * 64, some_image(), [box(2, 2, 5, 5)])
+    totals = describe.check_totals(read(write_set(files)))
     assert "BBBC038" in totals.index.name
     assert totals.loc["images"].tolist() == [664, 1, "no"]
 
@@ -34,10 +30,9 @@ def test_the_real_set_is_what_is_published_of_it(dsb2018):
     assert (totals["agrees"] == "yes").all() and len(totals) == 4
 
 
-def test_other_data_have_no_description(read):
-    totals = describe.check_totals(
-        read(files_of("mine", some_image(), [box(2, 2, 5, 5), box(12, 12, 4, 4)]))
-    )
+def test_other_data_have_no_description(read, write_set):
+    files = files_of("mine", some_image(), [box(2, 2, 5, 5), box(12, 12, 4, 4)])
+    totals = describe.check_totals(read(write_set(files)))
     assert totals.index.name == describe.NO_DESCRIPTION
     assert totals.loc["nuclei"].tolist() == ["unknown", 2, "-"]
 

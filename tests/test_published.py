@@ -15,7 +15,6 @@ from helpers.evaluation.published import (
     tabulate_published,
 )
 from helpers.evaluation.summary import bootstrap_interval
-from helpers.run_folder import resolve
 
 
 def draw(*, n_images=6, seed=0, lost=10):
@@ -48,7 +47,7 @@ def test_published_figures_stand_as_published():
 
 
 def test_the_committed_comparison_is_that_of_the_committed_seeds():
-    kept = pd.read_csv(resolve(COMPARISON), keep_default_na=False, na_values=[""])
+    kept = pd.read_csv(COMPARISON, keep_default_na=False, na_values=[""])
     again = compare_published(read_seeds()).round(4)
     for column in again.columns.drop("source"):
         same = kept[column].eq(again[column]) | (kept[column].isna() & again[column].isna())

@@ -103,5 +103,5 @@ def test_a_readers_table_has_a_row_a_modality(table):
     assert shown.index.tolist() == ["small fluorescent", "grayscale tissue", "all"]
     assert shown.columns.tolist() == ["images", "fields", "Dice", "IoU"]
     assert shown.loc["grayscale tissue", "IoU"].endswith("(one field)")
-    assert format_interval(0.02, -0.01, 0.05, 3, sign=True) == "+0.020 (-0.010 to +0.050)"
+    assert format_interval(0.02, -0.01, 0.05, 3) == "0.020 (-0.010 to 0.050)"
     assert format_interval(np.nan, np.nan, np.nan) == ""

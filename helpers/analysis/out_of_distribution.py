@@ -16,21 +16,13 @@ from scipy.spatial.distance import cdist
 
 from helpers.analysis.modality import full_scale, guess_nuclei, measure_contrast, measure_image
 
-LOOKS = {
-    "ground": "the brightness of the ground",
-    "peak": "the brightest places",
-    "colour": "how coloured it is",
-    "redness": "its hue",
-    "contrast": "the contrast of what may be nuclei",
-    "size": "the size of what may be nuclei",
-}
+LOOKS = ["ground", "peak", "colour", "redness", "contrast", "size"]
 COLOURS = ["colour", "redness"]  # seen whatever the range of an image is mapped to
 COLOUR_SHARE = 0.5
 """Share of `Familiarity.limit` from which another colour alone makes an image unfamiliar: stained
 breast lies below it, most of 31 other organs above."""
 USUAL_SHARE = 0.95  # of the training fields, within a distance of 1 of other training fields
 FINEST = 0.02  # distance that counts as 1 at least: images more alike are not told apart
-LOOK_FIRST = "look at the overlay before you use it, or train with images like it"
 
 
 def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
@@ -48,7 +40,7 @@ def measure_looks(images: Iterable[np.ndarray]) -> pd.DataFrame:
         0 to 1; `contrast` of the guessed nuclei, -1 to 1, 0 in a constant image; `size`: binary
         logarithm of the nuclei's radius in pixels, at least 0.
     """
-    return pd.DataFrame([_measure_one(image) for image in images], columns=list(LOOKS), dtype=float)
+    return pd.DataFrame([_measure_one(image) for image in images], columns=LOOKS, dtype=float)
 
 
 def _measure_one(image: np.ndarray) -> tuple[float, ...]:
@@ -95,32 +87,26 @@ class Familiarity:
 
         1 is as far from the training images as the farthest twentieth of their own fields.
         """
-        return cdist(looks[list(LOOKS)], self.looks).min(axis=1) / self.limit
+        return cdist(looks[LOOKS], self.looks).min(axis=1) / self.limit
 
     def distance(self, image: np.ndarray) -> float:
         """Return the distance of one image: 0 the same, up to 1 usual, above unfamiliar."""
         return float(self.distances(measure_looks([image]))[0])
-
-    def warn(self, image: np.ndarray) -> str | None:
-        """Return a sentence on an image that is farther away than usual, None for another."""
-        looks = measure_looks([image])
-        if self.distances(looks)[0] <= 1:
-            return None
-        nearest = self.looks.iloc[cdist(looks, self.looks).argmin()]
-        name = (looks.iloc[0] - nearest).abs().idxmax()
-        return f"unlike the training images, most of all in {LOOKS[name]}; {LOOK_FIRST}"
 
     def warn_of_colours(self, image: np.ndarray) -> str | None:
         """Return a sentence on an image whose colours no training image has, None for another."""
         looks = measure_looks([image])[COLOURS]
         if cdist(looks, self.looks[COLOURS]).min() <= COLOUR_SHARE * self.limit:
             return None
-        return f"colours unlike those of the training images; {LOOK_FIRST}"
+        return (
+            "colours unlike those of the training images; look at the overlay before you use it, "
+            "or train with images like it"
+        )
 
     def to_json(self) -> dict:
         """Return what `read_familiarity` reads: `limit`, and `looks` as a list a training image."""
         rows = self.looks.round(4).to_numpy().tolist()
-        return {"columns": list(LOOKS), "limit": self.limit, "looks": rows}
+        return {"columns": LOOKS, "limit": self.limit, "looks": rows}
 
 
 def read_familiarity(path: str | Path) -> Familiarity:
@@ -128,7 +114,7 @@ def read_familiarity(path: str | Path) -> Familiarity:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         looks = pd.DataFrame(content["looks"], columns=content["columns"], dtype=float)
-        return Familiarity(looks[list(LOOKS)], content["limit"])
+        return Familiarity(looks[LOOKS], content["limit"])
     except (ValueError, KeyError, TypeError) as reason:
         message = f"{str(path)!r} is damaged ({reason}); execute notebook 02 of the run again"
         raise ValueError(message) from None

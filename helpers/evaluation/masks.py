@@ -27,49 +27,20 @@ EDGES = np.arange(11) / 10
 """Ends of the bins of `calibration`. A bin includes its lower end; the last one both."""
 
 
-class Confusion(NamedTuple):
-    """Pixel counts of a predicted mask against the true one, and the scores that they give."""
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-
-    @property
-    def dice(self):
-        """Dice coefficient, 0 to 1; 1.0 where both masks are empty."""
-        return _share(2 * self.tp, self.fp + self.fn, True)
-
-    @property
-    def iou(self):
-        """Intersection over union, 0 to 1; 1.0 where both masks are empty."""
-        return _share(self.tp, self.fp + self.fn, True)
-
-    @property
-    def precision(self):
-        """Share of predicted foreground that is true; with none, 1.0 if none was there, else 0.0.
-
-        Undefined there, it counts as a failure, so that an empty prediction is never rewarded.
-        """
-        return _share(self.tp, self.fp, self.fn == 0)
-
-    @property
-    def recall(self):
-        """Share of true foreground that is predicted; with none, as `precision`."""
-        return _share(self.tp, self.fn, self.fp == 0)
-
-
-def _share(right: int, wrong: int, empty: bool) -> float:
-    return right / (right + wrong) if right + wrong else float(empty)
-
-
-def confusion(mask_true, mask_pred) -> Confusion:
-    """Return the pixel counts of a predicted mask against the true one.
+def score_mask(mask_true, mask_pred) -> dict[str, float]:
+    """Return dice, iou, precision and recall, 0 to 1, of a predicted mask against the true one.
 
     Parameters
     ----------
     mask_true, mask_pred : array_like of bool, same shape
         Foreground is True.
+
+    Returns
+    -------
+    dict
+        All are 1.0 where both masks are empty, for they agree. Precision without predicted and
+        recall without true foreground are undefined; where the other mask has some, they are 0.0,
+        so that an empty prediction is never rewarded.
 
     Raises
     ------
@@ -80,8 +51,8 @@ def confusion(mask_true, mask_pred) -> Confusion:
 
     Examples
     --------
-    >>> confusion(np.array([True, True, False]), np.array([True, False, False]))
-    Confusion(tp=1, fp=0, fn=1, tn=1)
+    >>> score_mask(np.array([True, True, False]), np.array([True, False, False]))
+    {'dice': 0.6666666666666666, 'iou': 0.5, 'precision': 1.0, 'recall': 0.5}
     """
     mask_true, mask_pred = np.asarray(mask_true), np.asarray(mask_pred)
     _check_bool("mask_true", mask_true)
@@ -89,30 +60,32 @@ def confusion(mask_true, mask_pred) -> Confusion:
     _check_shapes("mask_pred", mask_pred, "mask_true", mask_true)
     n_true, n_pred = int(np.count_nonzero(mask_true)), int(np.count_nonzero(mask_pred))
     tp = int(np.count_nonzero(mask_true & mask_pred))
-    return Confusion(tp, n_pred - tp, n_true - tp, mask_true.size - n_true - n_pred + tp)
+    shares = {
+        "dice": (2 * tp, n_true + n_pred),
+        "iou": (tp, n_true + n_pred - tp),
+        "precision": (tp, n_pred),
+        "recall": (tp, n_true),
+    }
+    empty = float(n_true == n_pred == 0)
+    return {name: part / whole if whole else empty for name, (part, whole) in shares.items()}
 
 
 def dice(mask_true, mask_pred) -> float:
     """Return the Dice coefficient, 0 to 1: twice the common pixels over the sum of both.
 
-    Parameters and errors as for `confusion`. Both masks empty: 1.0, for they agree. Dice 1945,
+    Parameters, errors and empty masks as for `score_mask`. Dice 1945,
     https://doi.org/10.2307/1932409; Sørensen 1948, Biologiske Skrifter 5(4), 1-34.
     """
-    return confusion(mask_true, mask_pred).dice
+    return score_mask(mask_true, mask_pred)["dice"]
 
 
 def iou(mask_true, mask_pred) -> float:
     """Return the intersection over union, 0 to 1, of two masks.
 
-    Parameters, errors and empty masks as for `dice`. Jaccard 1912,
+    Parameters, errors and empty masks as for `score_mask`. Jaccard 1912,
     https://doi.org/10.1111/j.1469-8137.1912.tb05611.x
-
-    Examples
-    --------
-    >>> iou(np.array([True, True, False]), np.array([True, False, False]))
-    0.5
     """
-    return confusion(mask_true, mask_pred).iou
+    return score_mask(mask_true, mask_pred)["iou"]
 
 
 def calibration(probabilities, mask) -> pd.DataFrame:
@@ -279,9 +252,9 @@ def evaluate(
 
 
 def _measure_one(labels, mask_true, mask_pred) -> dict[str, float]:
-    counts, diameters = confusion(mask_true, mask_pred), measure_nuclei([labels])["diameter_px"]
+    diameters = measure_nuclei([labels])["diameter_px"]
     return {
-        **{name: getattr(counts, name) for name in ("dice", "iou", "precision", "recall")},
+        **score_mask(mask_true, mask_pred),
         "fraction_true": float(mask_true.mean()),
         "fraction_pred": float(mask_pred.mean()),
         "n_nuclei": len(diameters),

@@ -6,7 +6,6 @@ comparison of the reference network's seeds again, as `results/comparison.csv`.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 
 from helpers.evaluation.matching import THRESHOLDS
 from helpers.evaluation.summary import bootstrap_interval, format_interval, name_score, split_score
-from helpers.run_folder import REFERENCE, resolve
+from helpers.run_folder import REFERENCE, RESULTS
 
 PERCENTS = tuple(round(100 * threshold) for threshold in THRESHOLDS[:9])
 """IoU .50, .55, ... .90, at which others have published."""
@@ -24,7 +23,7 @@ AVERAGED = (*(f"mean_ap_{percent}" for percent in PERCENTS), "bowl")
 """Average precision, averaged over images; "bowl" is its mean over IoU .50, .55, ... .95."""
 ENDS = ("low", "high", "seed_low", "seed_high")
 """The interval of a score, and its smallest and largest value among the seeds."""
-COMPARISON = "results/comparison.csv"
+COMPARISON = RESULTS / "comparison.csv"
 
 
 def read_published() -> pd.DataFrame:
@@ -33,19 +32,17 @@ def read_published() -> pd.DataFrame:
     Scores that are not published are NaN. The methods of which averages are published were trained
     on tiles of the fields of view that these images show; ours was not.
     """
-    return pd.read_csv(resolve("results/published.csv"))
+    return pd.read_csv(RESULTS / "published.csv")
 
 
-def read_seeds(results: str | Path = "results") -> dict[str, pd.DataFrame]:
+def read_seeds() -> dict[str, pd.DataFrame]:
     """Return the scores of the reference network's finished trainings, by the name of their run.
 
-    Of `reference`, `reference_seed_2` and so on in the folder `results`, each gives what notebook
-    08 left in its `nuclei_scores.csv`. Runs without it are passed over.
+    They are what notebook 08 left in `nuclei_scores.csv` of `results/reference`,
+    `results/reference_seed_2` and so on.
     """
-    folder = resolve(results)
-    runs = [folder / REFERENCE, *sorted(folder.glob(f"{REFERENCE}_seed_*"))]
-    files = [run / "nuclei_scores.csv" for run in runs]
-    return {f.parent.name: pd.read_csv(f, dtype={"id": str}) for f in files if f.exists()}
+    files = sorted(RESULTS.glob(f"{REFERENCE}*/nuclei_scores.csv"))
+    return {file.parent.name: pd.read_csv(file, dtype={"id": str}) for file in files}
 
 
 def compare_published(tables: Mapping[str, pd.DataFrame], *, name: str = "ours") -> pd.DataFrame:
@@ -133,7 +130,7 @@ def tabulate_published(comparison: pd.DataFrame, scores: tuple[str, ...]) -> pd.
 def main() -> None:
     """Write the comparison of the reference network's seeds with the published, and print it."""
     comparison = compare_published(read_seeds())
-    comparison.round(4).to_csv(resolve(COMPARISON), index=False)
+    comparison.round(4).to_csv(COMPARISON, index=False)
     print(tabulate_published(comparison, POOLED[::2]).to_string())
     print(tabulate_published(comparison, (*AVERAGED[:9:2], "bowl")).to_string())
 

@@ -169,9 +169,7 @@ def summarise_scores(
     return pd.DataFrame(rows)
 
 
-def format_interval(
-    estimate: float, low: float, high: float, digits: int = 2, *, sign: bool = False
-) -> str:
+def format_interval(estimate: float, low: float, high: float, digits: int = 2) -> str:
     """Return an estimate with its interval, as a reader finds it in a table.
 
     Examples
@@ -181,9 +179,8 @@ def format_interval(
     """
     if np.isnan(estimate):
         return ""
-    number = f"{'+' if sign else ''}.{digits}f"
-    ends = "one field" if np.isnan(low) else f"{low:{number}} to {high:{number}}"
-    return f"{estimate:{number}} ({ends})"
+    ends = "one field" if np.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
+    return f"{estimate:.{digits}f} ({ends})"
 
 
 def name_score(score: str) -> str:
@@ -200,11 +197,11 @@ def name_score(score: str) -> str:
     return f"{name.replace('mean_', 'averaged ').replace('ap', 'AP')} .{percent}"
 
 
-def tabulate_summary(summary: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+def tabulate_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the summary for a reader: a row a modality, "0.81 (0.75 to 0.86)" in a cell."""
     ends = summary[["estimate", "low", "high"]].itertuples(index=False)
     cells = summary.assign(
-        cell=[format_interval(*row, digits) for row in ends],
+        cell=[format_interval(*row) for row in ends],
         score=summary["score"].map(name_score),
         modality=summary["modality"].map(display_name),
     )
