@@ -5,9 +5,9 @@
 
 Every fold is a network of its own, trained on the other folds and tested on this one. A split is
 "grouped", where fields of view stay whole, or "random", where every image is drawn by itself.
-Finished folds are read, interrupted ones resume after their last epoch. `--summarise` trains
-nothing and writes, from the folds that are there, `summary.csv` (the grouped split, with intervals
-over fields of view) and `comparison.csv` (random against grouped on the same images).
+Finished folds are read, interrupted ones resume. `--summarise` trains nothing and writes, from the
+folds that are there, `summary.csv` (the grouped split, with intervals over fields of view) and
+`comparison.csv` (random against grouped on the same images).
 """
 
 import argparse
@@ -38,8 +38,8 @@ from helpers.training.devices import Device, choose_device
 from helpers.training.loop import CHECKPOINT, TrainingError, train
 
 SPLITS = ("grouped", "random")
-PLAN, TABLE, RESULT = "plan.json", "scores.csv", "fold.json"
-"""A fold's files: made at its start, and at its end; the last one says that it is finished."""
+TABLE, RESULT = "scores.csv", "fold.json"
+"""A finished fold's files; the second one is written last."""
 MASK_THRESHOLD = 0.5
 """Of the foreground's scores, the same for all folds: a tuned one would be part of what differs."""
 FOREGROUND = ("dice", "iou")
@@ -121,13 +121,8 @@ def plan_folds(
     units = known["group"].to_numpy() if split == "grouped" else np.arange(len(known))
     folds = assign_folds(units, known["modality"], n_folds, seed=training.seed)
     known = known[["id", "modality", "group"]].assign(unit=units, fold=folds)
-    about = {
-        "split": split,
-        "n_folds": n_folds,
-        "seed": training.seed,
-        "epochs": training.epoch_num,
-        "steps_per_epoch": training.steps_per_epoch,
-    }
+    about = {"split": split, "n_folds": n_folds, "seed": training.seed}
+    about |= {"epochs": training.epoch_num, "steps_per_epoch": training.steps_per_epoch}
     about["key"] = _key(settings, known.assign(n_nuclei=data.table["n_nuclei"].to_numpy()))
     return Plan(RunFolder(run.path / split), settings, data, known, about)
 
@@ -162,14 +157,13 @@ def run_folds(plan: Plan, device: Device, only: Sequence[int] = ()) -> pd.DataFr
         run = RunFolder(plan.run.path / f"fold_{fold}")
         if not run.file(RESULT).exists():
             _run_fold(plan, fold, run, device)
-        for name in (PLAN, CHECKPOINT):  # not needed any more
-            run.file(name).unlink(missing_ok=True)
+        run.file(CHECKPOINT).unlink(missing_ok=True)
     return read_folds(plan.run)
 
 
 def _refuse_others(plan: Plan) -> None:
-    """Raise if a fold in the folder, finished or begun, was made with another plan."""
-    for file in sorted(file for name in (RESULT, PLAN) for file in plan.run.path.glob(f"*/{name}")):
+    """Raise if a finished fold in the folder was made with another plan."""
+    for file in sorted(plan.run.path.glob(f"*/{RESULT}")):
         found = json.loads(file.read_text(encoding="utf-8"))
         if found.get("key") != plan.about["key"]:
             differing = [
@@ -190,15 +184,10 @@ def _run_fold(plan: Plan, fold: int, run: RunFolder, device: Device) -> None:
     sizes = {f"n_{name}": int((sides == name).sum()) for name in ("train", "validation", "test")}
     about = {"fold": fold, **plan.about, **sizes}
     print(", ".join(f"{name} {value}" for name, value in about.items() if name != "key"))
-    run.write_json(PLAN, about)
     taught, validation = (plan.data.select(sides == side) for side in ("train", "validation"))
-    history = train(
-        run,
-        plan.settings,
-        (taught.images, taught.labels),
-        (validation.images, validation.labels) if len(validation) else None,
-        device=device,
-    )
+    held_back = (validation.images, validation.labels) if len(validation) else None
+    images = taught.images, taught.labels
+    history = train(run, plan.settings, images, held_back, device=device)
     network = load_network(run.require("network.keras"), precision=device.precision)
     if len(validation) and not network.target.is_mask:
         tune_network(run, network, validation)
@@ -240,8 +229,7 @@ def read_folds(run: RunFolder) -> pd.DataFrame:
     if not folds:
         raise FileNotFoundError(f"{run} holds no finished fold; train one with --data, --settings")
     tables = [
-        RunFolder(run.path / f"fold_{fold}").read_csv(TABLE, dtype={"id": str}).assign(fold=fold)
-        for fold in folds
+        RunFolder(run.path / f"fold_{fold}").read_csv(TABLE).assign(fold=fold) for fold in folds
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -303,8 +291,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=5, help="how many folds (%(default)s)")
     parser.add_argument("--only", type=int, nargs="+", default=(), help="run only these folds")
     parser.add_argument("--epochs", type=int, help="instead of the settings file's")
-    parser.add_argument("--steps", type=int, help="batches in an epoch, likewise")
-    parser.add_argument("--seed", type=int, help="of folds and training, likewise")
     parser.add_argument("--summarise", action="store_true", help="train nothing, write the tables")
     parser.add_argument("--replace-published", action="store_true", help="write into the kept run")
     given = parser.parse_args(arguments)
@@ -314,9 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.summarise:
             summarise(run)
             return 0
-        settings = load_settings(given.settings).with_training(
-            seed=given.seed, epoch_num=given.epochs, steps_per_epoch=given.steps
-        )
+        settings = load_settings(given.settings).with_training(epoch_num=given.epochs)
         data = read_data_set(given.data).labelled
         known = describe_images(data)
         plan = plan_folds(run, settings, data, known, given.split, given.folds)

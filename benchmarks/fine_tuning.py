@@ -26,15 +26,13 @@ call resumes when repeated.
 import argparse
 import hashlib
 import itertools
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from speed import write_table
 
 from helpers.analysis.fields import find_groups
@@ -57,24 +55,28 @@ SAMPLE_SEEDS = (11, 12, 13)
 """Seeds of the samples. The embedded one has 0; 1 and 2 chose `settings/quick.json`."""
 N_TAUGHT = 19
 """Real images on the training side; a sample has as many there."""
-SEEN = ("train", "validation")
-"""Sides of a run's split whose images it has learned from."""
 THRESHOLDS = (0.5, 0.7, 0.9)
 
 Split = dict[str, DataSet]
+
+
+def draw_sides(groups, modalities, seed: int, settings: Settings) -> NDArray[np.str_]:
+    """Return the side of every image, by the ratios of `settings`; groups stay whole."""
+    return split_by_group(
+        groups,
+        test_ratio=settings.training.test_split_ratio,
+        validation_ratio=settings.training.validation_split_ratio,
+        seed=seed,
+        strata=modalities,
+    )
 
 
 def draw_split(folder: Path, seed: int, settings: Settings) -> Split:
     """Return a sample drawn from `seed`, by side: "train", "validation" and "test"."""
     write_sample(folder / f"sample_{seed}", seed)
     data = read_data_set(folder / f"sample_{seed}", cache_dir=folder / "cache")
-    sides = split_by_group(
-        find_groups(data.images),
-        test_ratio=settings.training.test_split_ratio,
-        validation_ratio=settings.training.validation_split_ratio,
-        seed=seed,
-        strata=find_modalities(data.images)["modality"],
-    )
+    modalities = find_modalities(data.images)["modality"]
+    sides = draw_sides(find_groups(data.images), modalities, seed, settings)
     return {side: data.select(sides == side) for side in SPLIT_NAMES}
 
 
@@ -83,14 +85,8 @@ def split_unseen(data: DataSet, known: pd.DataFrame, seed: int, settings: Settin
 
     `known` is the run's `split.csv`: id, modality, group and split of each of them.
     """
-    known = known[~known["split"].isin(SEEN)]
-    sides = split_by_group(
-        known["group"].to_numpy(),
-        test_ratio=settings.training.test_split_ratio,
-        validation_ratio=settings.training.validation_split_ratio,
-        seed=seed,
-        strata=known["modality"],
-    )
+    known = known[~known["split"].isin(["train", "validation"])]
+    sides = draw_sides(known["group"].to_numpy(), known["modality"], seed, settings)
     chosen = {side: known.loc[sides == side, "id"] for side in SPLIT_NAMES}
     chosen["train"] = chosen["train"].sample(N_TAUGHT, random_state=seed)
     return {side: data.select(np.isin(data.ids, ids)) for side, ids in chosen.items()}
@@ -111,14 +107,9 @@ def make_network(
     if way == "from_scratch":
         rate = read_settings(start.require("network.keras")).training.learning_rate
         settings = settings.with_training(learning_rate=rate)
-    train(
-        run,
-        settings,
-        (learning.images, learning.labels),
-        (validation.images, validation.labels),
-        device=device,
-        start_from=start if way == "fine_tuned" else None,
-    )
+    sides = (learning.images, learning.labels), (validation.images, validation.labels)
+    start_from = start if way == "fine_tuned" else None
+    train(run, settings, *sides, device=device, start_from=start_from)
     tune_run(run, validation)
     return load_network(run.require("network.keras"))
 
@@ -146,24 +137,11 @@ def measure(
     splits: Mapping[int, Split],
     device: Device | None = None,
 ) -> pd.DataFrame:
-    """Return the scores of every way on every split.
+    """Return the scores of every way on every split; the trainings go into `folder`.
 
-    Parameters
-    ----------
-    start : RunFolder
-        A run with a trained network, of the structure and preprocessing of `settings`.
-    settings : Settings
-        How long and how fast is trained.
-    folder : Path
-        Where the trainings go.
-    splits : mapping of int to dict
-        By seed, which is also that of the trainings: the images by side.
-
-    Returns
-    -------
-    DataFrame
-        One row a way and a seed: way, seed, n_train (images on the training side), then the
-        columns of `score`.
+    `start` is a run with a trained network, of the structure and preprocessing of `settings`;
+    `splits` has the images by side, by seed, which is also that of the trainings. One row a way and
+    a seed: way, seed, n_train (images on the training side), then the columns of `score`.
     """
     name = hashlib.sha256(start.require("network.keras").read_bytes()).hexdigest()[:16]
     rows = []

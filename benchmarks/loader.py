@@ -10,7 +10,6 @@ The original reads folders only; for a zip archive it is given the members' byte
 """
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -20,40 +19,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from speed import write_report
 
 from helpers.data.data_set import read_data_set
 from helpers.data.layout import find_entries
 from helpers.data.reading import decode
 from helpers.data.source import Source
-from helpers.run_folder import ROOT, resolve
+from helpers.run_folder import resolve
 
 try:
     import cv2
 except ImportError:
     cv2 = None
 
-WAYS = {
-    "original": "original: one file after the other ({by})",
-    "first": "first read, leaves the cache",
-    "second": "second read, from the cache",
-}
-
-
-def main() -> None:
-    """Measure, print a table and write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="sample", help="folder or zip archive (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=1, help="pairs of runs (%(default)s)")
-    parser.add_argument("--output", default="benchmarks/results/loader.json")
-    chosen = parser.parse_args()
-    runs = [measure_pair(chosen.data) for _ in range(chosen.repeats)]
-    record = describe_run(chosen.data, runs)
-    print_table(record)
-    output = resolve(chosen.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n")
-    shown = output.relative_to(ROOT) if output.is_relative_to(ROOT) else output
-    print(f"written: {shown}")
+WAYS = ("original", "first", "second")
+"""One file after the other; a first read, which leaves the cache; a second one, from it."""
 
 
 def measure_pair(location: str) -> dict:
@@ -67,18 +47,13 @@ def measure_pair(location: str) -> dict:
         for entry in entries:
             for name in (*entry.images, *entry.masks):
                 source.read(name)
-        original = measure(partial(read_all_as_original, source, entries))
+        seconds = {"original": measure(partial(read_all_as_original, source, entries))}
     with tempfile.TemporaryDirectory() as cache_dir:
         read = partial(read_data_set, location, faults="skip", cache_dir=cache_dir)
-        first, second = measure(read), measure(read)
+        seconds |= {way: measure(read) for way in ("first", "second")}
         n_images = len(read())
-    return {
-        **{f"original_{unit}": value for unit, value in original.items()},
-        **{f"first_{unit}": value for unit, value in first.items()},
-        **{f"second_{unit}": value for unit, value in second.items()},
-        "n_images": n_images,
-        "n_masks": int(sum(len(entry.masks) for entry in entries)),
-    }
+    times = {f"{way}_{unit}": s for way, both in seconds.items() for unit, s in both.items()}
+    return times | {"n_images": n_images, "n_masks": sum(len(entry.masks) for entry in entries)}
 
 
 def measure(read: Callable[[], object]) -> dict[str, float]:
@@ -89,19 +64,13 @@ def measure(read: Callable[[], object]) -> dict[str, float]:
 
 
 def read_all_as_original(source: Source, entries: list) -> None:
-    """Read every image with its masks, and keep none."""
+    """Read every image with its masks, one file after the other, and keep none."""
     for entry in entries:
-        read_as_original(source, entry)
-
-
-def read_as_original(source: Source, entry) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return image and united mask, read one file after the other."""
-    image = read_pixels(source.read(entry.images[0]))
-    mask = None
-    for name in entry.masks:
-        one = read_pixels(source.read(name))
-        mask = one if mask is None else add_weighted(mask, one)
-    return image, mask
+        read_pixels(source.read(entry.images[0]))
+        mask = None
+        for name in entry.masks:
+            one = read_pixels(source.read(name))
+            mask = one if mask is None else add_weighted(mask, one)
 
 
 def read_pixels(raw: bytes) -> np.ndarray:
@@ -119,11 +88,17 @@ def add_weighted(mask: np.ndarray, one: np.ndarray) -> np.ndarray:
     return np.minimum(mask.astype(np.uint16) + one, 255).astype(np.uint8)
 
 
-def describe_run(location: str, runs: list[dict]) -> dict:
-    """Return the record: medians of the runs, and what they ran on."""
+def main() -> None:
+    """Measure, print and write the medians of the runs, and what they ran on."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="sample", help="folder or zip archive (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=1, help="pairs of runs (%(default)s)")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    given = parser.parse_args()
+    runs = [measure_pair(given.data) for _ in range(given.repeats)]
     names = [f"{way}_{unit}" for way in WAYS for unit in ("s", "cpu_s")]
-    return {
-        "data": Path(location).name,
+    report = {
+        "data": Path(given.data).name,
         "n_images": runs[0]["n_images"],
         "n_masks": runs[0]["n_masks"],
         **{name: round(float(np.median([run[name] for run in runs])), 3) for name in names},
@@ -133,17 +108,12 @@ def describe_run(location: str, runs: list[dict]) -> dict:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-
-
-def print_table(record: dict) -> None:
-    """Print the record as a Markdown table."""
-    print(f"{record['n_images']} images, {record['n_masks']} masks of {record['data']}\n")
-    print("| way | seconds | of processor | times as fast |\n|---|---|---|---|")
-    for way, text in WAYS.items():
-        seconds, cpu_s = record[f"{way}_s"], record[f"{way}_cpu_s"]
-        faster = record["original_s"] / seconds
-        text = text.format(by=record["original_by"])
-        print(f"| {text} | {seconds:.2f} | {cpu_s:.2f} | {faster:.1f} |")
+    print(f"original by {report['original_by']}")
+    for way in WAYS:
+        seconds, of_processor = report[f"{way}_s"], report[f"{way}_cpu_s"]
+        print(f"{way}: {seconds:.2f} s, {of_processor:.2f} s of the processor, ", end="")
+        print(f"{report['original_s'] / seconds:.1f} times as fast as the original")
+    write_report(report, given.output)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ too small or too large are left out, so that not every row has the same ones; se
 
 import argparse
 import itertools
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pandas as pd
@@ -109,22 +106,11 @@ def measure(
 ) -> pd.DataFrame:
     """Return how well the nuclei of labelled images are found, by their size and by way.
 
-    Parameters
-    ----------
-    network : Network
-    data : DataSet
-        Images with at least one nucleus each.
-    known : (low, high)
-        Median diameters, in pixels, that the network knows; see `choose_scale`.
-    diameters_px : sequence of float
-        Median diameters to which the images are brought.
-
-    Returns
-    -------
-    DataFrame
-        diameter_px, way, n_images, n_skipped (images that would be too small or too large),
-        n_nuclei; each of `SCORES`, pooled over nuclei, with the ends of its 95 % interval over
-        images (NaN where there is one); scale_median. A size that no image can take has no row.
+    The images, each with a nucleus at least, are brought to median diameters of `diameters_px`;
+    `known` are the smallest and the largest that the network knows. Columns: diameter_px, way,
+    n_images, n_skipped (images that would be too small or too large), n_nuclei; each of `SCORES`,
+    pooled over nuclei, with the ends of its 95 % interval over images (NaN where there is one);
+    scale_median. A size that no image can take has no row.
     """
     matched, scales = defaultdict(list), defaultdict(list)
     trials = list(itertools.product(diameters_px, range(len(data.ids))))

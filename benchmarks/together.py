@@ -10,11 +10,8 @@ images of each were taught to the others. It costs as many times the computation
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from numpy.typing import NDArray

@@ -16,7 +16,7 @@ def prepare() -> None:
     """Set what makes training fast and its start silent; what the user has set stays.
 
     TensorFlow takes oneDNN's convolutions by itself only on some processors; they are faster on
-    others too (`benchmarks/environment.py`).
+    others too (`benchmarks/results/environment.json`).
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -26,10 +26,9 @@ from helpers.evaluation.nuclei import (
 )
 from helpers.evaluation.published import POOLED, compare_published, read_published
 from helpers.evaluation.summary import summarise_scores
-from helpers.figures import audit, common, data, evaluation, maps, network, nuclei, training
+from helpers.figures import common, data, evaluation, network, nuclei
 from helpers.figures.nuclei import OUTCOME_COLOURS, paint_outcomes
-from helpers.figures.settings_table import settings_beside_layers
-from helpers.network.unet import build_unet
+from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings, parse_settings
 from helpers.targets import TARGETS
 from tests.conftest import draw_labels
@@ -141,25 +140,8 @@ def test_a_field_is_drawn_apart_and_whole(places):
 
 def test_values_by_modality_leave_out_images_without_one():
     table = pd.DataFrame({"modality": [MODALITIES[0], MODALITIES[4]], "contrast": [0.5, np.nan]})
-    ax = draw(data.plot_by_modality(table, "contrast", "contrast", zero=True))
+    ax = draw(data.plot_by_modality(table, "contrast", "contrast"))
     assert texts(ax.get_yticklabels()) == ["small fluorescent (1)"]
-
-
-def test_every_modality_is_named_where_it_is_predicted():
-    columns = {"threshold_iou": [1.0, 0.4], "training_fields": [1, 2]}
-    ax = draw(audit.plot_prediction(pd.DataFrame(columns, MODALITIES[:2])))
-    names = texts(ax.get_yticklabels())
-    assert sorted(names) == ["large fluorescent (2)", "small fluorescent (1)"]
-    assert [text.strip() for text in texts(ax.texts)] == ["1.00", "0.40"]
-
-
-@pytest.mark.parametrize("n_modalities", [1, 3])
-def test_distances_of_any_number_of_modalities(n_modalities):
-    distances = pd.DataFrame({"distance": np.geomspace(0.01, 20, 12)})
-    distances["modality"] = [MODALITIES[k % n_modalities] for k in range(12)]
-    distances["trained_on"] = ["all but its field", "all but its modality"] * 6
-    ax = draw(audit.plot_distances(distances))
-    assert len(ax.get_yticklabels()) == n_modalities
 
 
 # ---------------------------------------------------------------- masks
@@ -203,6 +185,26 @@ def test_empty_and_full_masks_can_be_drawn():
     titles = [title_of(ax) for ax in figure.axes]
     assert titles == ["full", "truth", "prediction", "errors", "empty", "", "", ""]
     figure.canvas.draw()
+
+
+def test_filled_masks_show_which_side_is_marked():
+    mask = np.zeros((48, 64), bool)
+    mask[:, :10] = True
+    figure = evaluation.plot_examples([(IMAGES[0], mask, ~mask)], ["reversed"], filled=True)
+    for ax, side, colour in zip(
+        figure.axes[1:3], (mask, ~mask), (common.TRUTH, common.PREDICTION), strict=True
+    ):
+        shown = ax.images[0].to_rgba(ax.images[0].get_array())[..., :3]
+        np.testing.assert_allclose(shown[side], np.tile(to_rgb(colour), (side.sum(), 1)))
+        assert not shown[~side].any()
+
+
+def test_the_shares_of_failures_have_the_colours_of_their_legend():
+    figure = evaluation.plot_failures(RunFolder("inversion").read_csv("experiment.csv"))
+    patches = [patch for patch in figure.axes[0].patches if patch.get_width() > 0.59]
+    assert to_rgb(evaluation.FLOODED) in {patch.get_facecolor()[:3] for patch in patches}
+    shown = {h.get_label(): h.get_facecolor()[:3] for h in figure.legends[0].get_patches()}
+    assert shown["reversed"] == to_rgb(evaluation.REVERSED)
 
 
 def test_an_overlay_is_a_small_file(tmp_path):
@@ -314,15 +316,16 @@ def test_examples_are_cut_to_their_windows():
 # ---------------------------------------------------------------- the network and its training
 
 
-def dashed(lines):
-    return [line for line in lines if line.get_linestyle() == "--"]
+def count_skips(ax):
+    arrows = [text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None)]
+    return sum(arrow.get_linestyle() == "dashed" for arrow in arrows)
 
 
 @pytest.mark.parametrize("n_blocks", [1, 4, 7])
 def test_drawing_has_a_bar_for_every_block_and_no_labels_that_overlap(n_blocks):
     ax = draw(network.plot_network(generate_settings(n_blocks)))
     assert len(ax.patches) == 2 * n_blocks + 3  # both ways, the bottleneck, image and probability
-    assert len(dashed(ax.lines)) == n_blocks
+    assert count_skips(ax) == n_blocks
     boxes = [t.get_window_extent() for t in ax.texts if t.get_text().strip()]
     for k, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[k + 1 :])
@@ -346,79 +349,40 @@ def test_drawing_leaves_out_a_missing_skip_and_takes_other_poolings():
     blocks["decoder_block_2"]["concatenate_layer"] = "encoder_block_1"
     ax = network.plot_network(parse_settings(json.dumps(values)))
     assert len(ax.patches) == 4 + 1 + 2 + 2
-    assert len(dashed(ax.lines)) == 1
-
-
-@pytest.mark.parametrize("target", ["foreground", "flow"])
-def test_every_layer_stands_beside_the_line_that_builds_it(target):
-    settings = generate_settings(2, base_filters=2).with_overrides({"target": target})
-    model = build_unet(settings)
-    table = settings_beside_layers(settings, model)
-    counts = [row.split("|")[-2].strip().replace(",", "") for row in table.splitlines()[2:]]
-    *parts, total = [int(count.strip("*")) for count in counts if count]
-    assert sum(parts) == total == model.count_params()
-    assert sum(table.count(kind) for kind in ("MaxPooling2D →", "→ MaxPooling2D")) == 2
-    assert '"concatenate_layer": "encoder_block_2"' in table
-
-
-def test_receptive_fields_are_lines_beside_the_nuclei():
-    ax = network.plot_receptive_fields(np.array([5.0, 20, 30]), {1: 18, 2: 44})
-    assert [line.get_xdata()[0] for line in ax.lines] == [18, 44]
-    assert sum(patch.get_height() for patch in ax.patches) == 3
+    assert count_skips(ax) == 1
 
 
 def test_curves_mark_every_change_of_rate_unless_it_falls_in_every_epoch():
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "learning_rate": [0.1, 0.1, 0.01, 0.001]})
     history = history.assign(loss=[1.0, 0.5, 0.4, 0.39], val_loss=[1.1, 0.7, 0.6, 0.6])
-    ax = training.plot_history(history, "loss", "loss")
+    ax = network.plot_history(history, "loss", "loss", plt.figure().gca())
     assert [line.get_xdata()[0] for line in ax.lines[2:]] == [2.5, 3.5]
     assert texts(ax.texts) == ["1e-2", "1e-3"]
     falling = pd.concat([history] * 3).assign(learning_rate=np.geomspace(1, 0.1, 12))
     falling = falling.assign(epoch=range(12)).drop(columns="val_loss")
-    ax = training.plot_history(falling, "loss", "loss", plt.figure().gca())
+    ax = network.plot_history(falling, "loss", "loss", plt.figure().gca())
     assert not ax.texts and len(ax.lines) == 1
 
 
-@pytest.mark.parametrize("loss", [[1, 0.5], [np.nan, np.nan], [1, np.inf]])
-def test_learning_is_drawn_even_where_it_failed(loss):
-    draw(training.plot_learning({"loss": loss, "iou": [0.1, 0.7]}).axes[0])
-
-
 @pytest.mark.parametrize("channels", [1, 3])
-def test_batches_and_learned_images_are_drawn_in_gray_and_in_colour(channels):
-    targets = np.zeros((9, 8, 8, 1))
-    targets[:, 2:6, 2:6] = 1
-    inputs = np.repeat(targets, channels, axis=3)
-    figure = training.plot_learned(inputs[:2], targets[:2], targets[:2] * [[[[1.0]]], [[[0.0]]]])
-    titles = [title_of(ax) for ax in draw(figure.axes[0]).figure.axes]
-    assert [t for t in titles if t] == ["IoU 1.00", "IoU 0.00"]
-    draw(training.plot_batch(inputs, inputs[..., 0] > 0.5).axes[0])
-
-
-# ---------------------------------------------------------------- maps
-
-LABELS = np.zeros((20, 30), np.int32)
-LABELS[4:12, 3:11], LABELS[4:12, 11:20] = 1, 2
+def test_batches_are_drawn_in_gray_and_in_colour(channels):
+    inputs = np.zeros((9, 8, 8, channels))
+    inputs[:, 2:6, 2:6] = 1
+    figure = network.plot_batch(inputs, inputs[..., 0] > 0.5)
+    assert sum(bool(ax.images) for ax in draw(figure.axes[0]).figure.axes) == 8
 
 
 def test_a_row_draws_labels_in_colours_images_stretched_and_every_target():
     image = np.arange(600, dtype=np.uint16).reshape(20, 30) + 1000
-    painted = {name: target.paint(target.encode(LABELS)) for name, target in TARGETS.items()}
-    figure = maps.plot_row({"image": image, "nuclei": LABELS, **painted})
+    labels = draw_labels((4, 3, 8, 8), (4, 11, 8, 9), shape=(20, 30))
+    painted = {name: target.paint(target.encode(labels)) for name, target in TARGETS.items()}
+    figure = common.plot_row({"image": image, "nuclei": labels, **painted})
     shown = [ax.images[0].get_array() for ax in figure.axes]
     assert (shown[0].min(), shown[0].max()) == (0, 1)
     assert len(np.unique(shown[1].reshape(-1, 3), axis=0)) == 3
     assert all(array.max() == 1 for array in shown[2:])
 
 
-def test_arrows_start_in_the_mask_and_paths_have_the_colour_of_their_nucleus():
-    _, (left, right) = plt.subplots(1, 2)
-    flow = TARGETS["flow"].encode(LABELS)[..., 1:]
-    maps.plot_directions(flow, LABELS > 0, left)
-    ((columns, rows),) = [quiver.XY.T for quiver in left.collections]
-    assert (LABELS[np.int32(rows), np.int32(columns)] > 0).all()
-    paths = np.array([[[5, 4], [5, 12]], [[6, 5], [6, 13]]])
-    maps.plot_paths(paths, np.array([1, 2]), LABELS > 0, right)
-    lines = right.collections[0]
-    assert not np.array_equal(*lines.get_colors()[:2])
-    np.testing.assert_array_equal(lines.get_segments()[1], [[12, 5], [13, 6]])
+def test_a_row_shows_values_as_they_are_and_depths_to_their_largest():
+    figure = common.plot_row({"half": np.full((4, 4), 0.5), "depth": np.eye(4) * 7.0})
+    assert [ax.images[0].get_clim() for ax in figure.axes] == [(0, 1), (0, 7)]

@@ -3,7 +3,7 @@
 Order: image, truth, prediction, errors. Truth is drawn in sky blue, prediction in dashed orange.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -184,6 +184,25 @@ def plot_gallery(
     figure, axes = make_grid(n_rows, n_columns, (width * n_columns, width * 1.15 * n_rows))
     for image, title, ax in zip(images, titles, axes.flat, strict=False):
         plot_image(image, title, ax)
+    return figure
+
+
+def plot_row(pictures: Mapping[str, NDArray], *, width: float = 2.2) -> Figure:
+    """Draw arrays side by side, each in a frame under its name; return the figure.
+
+    Signed integers, (H, W), are a label image, neighbours in different colours; unsigned ones an
+    image, its contrast stretched; (H, W) of bool or float is gray, from 0 to 1 or to its largest
+    value; (H, W, 3) of float is in colours. `width` is that of one picture, in inches.
+    """
+    height, columns = next(iter(pictures.values())).shape[:2]
+    size = (width * len(pictures), width * height / columns + 0.4)
+    figure, axes = plt.subplots(1, len(pictures), figsize=size, squeeze=False)
+    for ax, (name, array) in zip(axes[0], pictures.items(), strict=True):
+        shown = {"i": colour_labels, "u": stretch}.get(array.dtype.kind, np.asarray)(array)
+        ax.imshow(shown, vmin=0, vmax=max(shown.max(), 1))
+        ax.set_title(name, fontsize="small")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color="0.7")
     return figure
 
 

@@ -44,15 +44,13 @@ def plot_pairs(
     return figure
 
 
-def plot_ranges(
-    table: pd.DataFrame, low: str, middle: str, high: str, unit: str, ax: Axes | None = None
-) -> Axes:
+def plot_ranges(table: pd.DataFrame, low: str, middle: str, high: str, unit: str) -> Axes:
     """Draw one vertical line an image, from `low` to `high`, with a point at `middle`; return axes.
 
     `low`, `middle` and `high` are columns of `table`, whose images are drawn in the order of
     `middle`, those without it left out. `unit` is what the vertical axis shows, with its unit.
     """
-    ax = plt.subplots(figsize=(6.5, 3.2))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(6.5, 3.2))[1]
     ordered = table.dropna(subset=[middle]).sort_values(middle, ignore_index=True)
     # A line fills its image's place without covering its neighbours, however many there are.
     width = np.clip(300 / max(len(ordered), 1), 0.5, 3)
@@ -84,24 +82,19 @@ def assemble_field(
     images: Sequence[np.ndarray], places: dict[int, tuple[int, int]], gap_px: int = 0
 ) -> np.ndarray:
     """Return one image of the tiles at their places, in shares of full scale, gaps white."""
-    heights, widths = {}, {}
-    for image, (row, column) in places.items():
-        height, width = images[image].shape[:2]
-        heights[row] = max(heights.get(row, 0), height)
-        widths[column] = max(widths.get(column, 0), width)
-    tops, lefts = _start_positions(heights, gap_px), _start_positions(widths, gap_px)
+    sizes = [(*place, *images[image].shape[:2]) for image, place in places.items()]
+    table = pd.DataFrame(sizes, columns=["row", "column", "height", "width"])
+    tops, lefts = (
+        np.cumsum([0, *(table.groupby(side)[size].max() + gap_px)])
+        for side, size in (("row", "height"), ("column", "width"))
+    )
     channels = images[next(iter(places))].shape[2:]
     whole = np.ones((tops[-1] - gap_px, lefts[-1] - gap_px, *channels))
     for image, (row, column) in places.items():
         tile = images[image]
-        top, left = tops[row], lefts[column]
-        cut = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
-        whole[cut] = tile / np.iinfo(tile.dtype).max
+        part = whole[tops[row] :, lefts[column] :][: tile.shape[0], : tile.shape[1]]
+        part[:] = tile / np.iinfo(tile.dtype).max
     return whole
-
-
-def _start_positions(lengths: dict[int, int], gap_px: int) -> np.ndarray:
-    return np.cumsum([0, *(lengths.get(k, 0) + gap_px for k in range(max(lengths) + 1))])
 
 
 def plot_modalities(
@@ -131,12 +124,12 @@ def _cut_out(image: np.ndarray, size_px: int) -> np.ndarray:
     return max(squares, key=np.std)
 
 
-def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -> Axes:
+def plot_measures(table: pd.DataFrame, x: str, y: str) -> Axes:
     """Draw two measures of every image by modality, with the limits of the rules; return the axes.
 
     `x` and `y` are measures of `table`, from `helpers.analysis.modality.find_modalities`.
     """
-    ax = plt.subplots(figsize=(6, 3.4))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(6, 3.4))[1]
     plot_points(table, x, y, ax)
     (x_limit, x_label), (y_limit, y_label) = _LIMITS[x], _LIMITS[y]
     ax.axvline(x_limit, color="black", linestyle=":", linewidth=1)
@@ -145,26 +138,21 @@ def plot_measures(table: pd.DataFrame, x: str, y: str, ax: Axes | None = None) -
     return ax
 
 
-def plot_by_modality(
-    table: pd.DataFrame, x: str, unit: str, ax: Axes | None = None, zero: bool = False
-) -> Axes:
+def plot_by_modality(table: pd.DataFrame, x: str, unit: str) -> Axes:
     """Draw one point per image, modalities in rows, with the median of each; return the axes.
 
     `x` is a column of `table`, which also has `modality`; `unit` is what the axis shows, with its
-    unit. `zero` marks zero, where a sign means something.
+    unit.
     """
-    ax = plt.subplots(figsize=(6.5, 2.8))[1] if ax is None else ax
-    table = table.dropna(subset=[x])
-    rows = present(table["modality"])
-    if zero:
-        ax.axvline(0, color="black", linestyle=":", linewidth=1)
+    ax = plt.subplots(figsize=(6.5, 2.8))[1]
+    by_modality = table.dropna(subset=[x]).groupby("modality")[x]
+    rows = present(by_modality.groups)
     for row, modality in enumerate(rows):
-        values = table.loc[table["modality"] == modality, x].to_numpy()
+        values = by_modality.get_group(modality)
         scatter = row + np.random.default_rng(0).uniform(-0.25, 0.25, len(values))
-        style = {"color": MODALITY_COLOURS[modality], "alpha": 0.5, "markersize": 4}
-        ax.plot(values, scatter, "o", **style)
-        ax.plot([np.median(values)] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
-    counts = table["modality"].value_counts()
-    ax.set_yticks(range(len(rows)), [f"{display_name(one)} ({counts[one]})" for one in rows])
+        ax.plot(values, scatter, "o", color=MODALITY_COLOURS[modality], alpha=0.5, markersize=4)
+        ax.plot(values.median(), row, "|", color="black", markersize=20, markeredgewidth=2)
+    labels = [f"{display_name(one)} ({by_modality.size()[one]})" for one in rows]
+    ax.set_yticks(range(len(rows)), labels)
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit, title="one point per image; line: median")
     return ax

@@ -1,6 +1,7 @@
 """Figures of single nuclei: how many are found, which errors are made, and where."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,10 +52,6 @@ RESIZED = {
     "given": "resized by the diameter given",
 }
 """Ways in which `benchmarks/sizes.py` segments an image."""
-_SIZE_SCORES = {
-    "ap_50": "average precision at IoU 0.5",
-    "recall_70": "share of nuclei found at IoU 0.7",
-}
 _OUTLINE = len(OUTCOME_COLOURS) + 1
 
 
@@ -65,22 +62,18 @@ def plot_precision_curve(
 ) -> Axes:
     """Draw average precision against the IoU from which a nucleus counts; return the axes.
 
-    Parameters
-    ----------
-    curves, published : mapping of str to sequence of float
-        Values (0 to 1) at IoU .50, .55, ... .95 by name; a shorter one ends earlier. Those of the
-        literature are drawn in grey.
+    `curves` and `published` are values (0 to 1) at IoU .50, .55, ... .95 by name; a shorter one
+    ends earlier. Those of the literature are drawn in grey.
     """
     ax = plt.gca() if ax is None else ax
-    for place, (name, values) in enumerate((published or {}).items()):
-        line = PUBLISHED_LINES[place % len(PUBLISHED_LINES)]
-        label = f"{name} (published)"
-        ax.plot(THRESHOLDS[: len(values)], values, color="0.55", linestyle=line, label=label)
-    palette, modalities = sns.color_palette("colorblind"), {**MODALITY_COLOURS, ALL: "black"}
-    for place, (name, values) in enumerate(curves.items()):
-        colour = modalities.get(name, palette[place % len(palette)])
-        look = {"color": colour, "linewidth": 2, "markersize": 4, "label": display_name(name)}
-        ax.plot(THRESHOLDS[: len(values)], values, "o-", clip_on=False, **look)
+    for (name, values), line in zip((published or {}).items(), cycle(PUBLISHED_LINES)):
+        look = {"color": "0.55", "linestyle": line, "label": f"{name} (published)"}
+        ax.plot(THRESHOLDS[: len(values)], values, **look)
+    modalities = {**MODALITY_COLOURS, ALL: "black"}
+    for (name, values), other in zip(curves.items(), cycle(sns.color_palette("colorblind"))):
+        look = {"linewidth": 2, "markersize": 4, "label": display_name(name), "clip_on": False}
+        look["color"] = modalities.get(name, other)
+        ax.plot(THRESHOLDS[: len(values)], values, "o-", **look)
     ax.set(xlim=(0.48, 0.97), ylim=(0, 1), xticks=np.arange(0.5, 1, 0.1))
     ax.set(xlabel="a nucleus counts from this IoU on", ylabel="average precision TP/(TP+FP+FN)")
     legend_beside(ax)
@@ -96,19 +89,14 @@ def plot_published(comparison: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = plt.gca() if ax is None else ax
     known = comparison.dropna(subset=list(POOLED)).set_index("method")
-    curves = known[list(POOLED)].T.to_dict("list")
-    ours = known[known["source"] == ""]
-    plot_precision_curve(
-        {name: curves[name] for name in ours.index},
-        {name: values for name, values in curves.items() if name not in ours.index},
-        ax,
-    )
+    curves = known[list(POOLED)].T
+    is_ours = known["source"] == ""
+    plot_precision_curve(dict(curves.loc[:, is_ours]), dict(curves.loc[:, ~is_ours]), ax)
     limits, palette = THRESHOLDS[: len(POOLED)], sns.color_palette("colorblind")
-    for place, row in enumerate(ours.to_dict("records")):
+    for row, colour in zip(known[is_ours].to_dict("records"), cycle(palette)):
         low, high, seed_low, seed_high = (
             [row[f"{score}_{end}"] for score in POOLED] for end in ENDS
         )
-        colour = palette[place % len(palette)]
         ax.vlines(limits, low, high, color=colour, linewidth=1.5, alpha=0.6)
         ax.fill_between(limits, seed_low, seed_high, color=colour, alpha=0.25, linewidth=0)
         ax.set_title(f"n = {row['n_nuclei']:,} nuclei in {row['n_images']} images")
@@ -198,24 +186,22 @@ def plot_reliability(reliability: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, score: str = "ap_50", ax: Axes | None = None) -> Axes:
+def plot_sizes(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how well nuclei are found against the size they were brought to; return the axes.
 
-    `table` is as `benchmarks/sizes.py` writes it, `score` one of its: "ap_50" or "recall_70". A
-    point is a median diameter, the line its 95 % interval over images; the numbers on top are the
-    images of each.
+    `table` is as `benchmarks/sizes.py` writes it. A point is a median diameter, the line its 95 %
+    interval over images; the numbers on top are the images of each.
     """
     ax = plt.gca() if ax is None else ax
     for place, (way, label) in enumerate(RESIZED.items()):
-        rows = table[table["way"] == way]
-        values = rows[["diameter_px", score, f"{score}_low", f"{score}_high"]]
+        values = table.loc[table["way"] == way, ["diameter_px", "ap_50", "ap_50_low", "ap_50_high"]]
         _plot_by_size(values, label, 1.03 ** (place - 1), place, ax)
     sizes = table.drop_duplicates("diameter_px")
     _count_above(sizes["diameter_px"], sizes["n_images"], ax)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(sizes["diameter_px"], [f"{x:g}" for x in sizes["diameter_px"]])
     ax.set(ylim=(0, 1), xlabel="median diameter of the nuclei in the image (px)")
-    ax.set(ylabel=_SIZE_SCORES[score])
+    ax.set_ylabel("average precision at IoU 0.5")
     ax.set_title("numbers: images of each size", pad=16)
     legend_beside(ax)
     return ax
@@ -279,30 +265,18 @@ def plot_nuclei_examples(
         limits = {"xlim": (columns.start - 0.5, columns.stop - 0.5)}
         plt.setp(row, ylim=(rows.stop - 0.5, rows.start - 0.5), **limits)
     name_examples(axes, titles)
-    outcomes = [Patch(facecolor=colour, label=name) for name, colour in OUTCOME_COLOURS.items()]
+    handles = [Patch(facecolor=colour, label=name) for name, colour in OUTCOME_COLOURS.items()]
+    handles.append(Line2D([], [], color="white", label="prediction's outline"))
     legend = figure.legend(
-        handles=[*outcomes, Line2D([], [], color="white", label="prediction's outline")],
-        title="errors",
-        loc="outside lower right",
-        ncols=len(outcomes) + 1,
-        fontsize="small",
-        columnspacing=1.2,
-        facecolor="black",  # as in the drawing, where outlines are white
-        framealpha=1,
-        labelcolor="white",
-    )
+        handles=handles, title="errors", loc="outside lower right", ncols=len(handles),
+        fontsize="small", columnspacing=1.2, facecolor="black", framealpha=1, labelcolor="white",
+    )  # fmt: skip
     legend.get_title().set_color("white")
     return figure
 
 
 def window_around(nucleus: NDArray[np.bool_], margin_px: int = 12) -> tuple[slice, slice]:
-    """Return rows and columns of a square with a nucleus in its middle; it may leave the image.
-
-    Examples
-    --------
-    >>> window_around(np.array([[True, False, False, False], [False] * 4]), margin_px=1)
-    (slice(-1, 2, None), slice(-1, 2, None))
-    """
+    """Return rows and columns of a square around a nucleus; it may leave the image."""
     (box,) = find_objects(nucleus.astype(np.uint8))
     side = max(part.stop - part.start for part in box) + 2 * margin_px
     starts = [(part.start + part.stop - side) // 2 for part in box]
