@@ -118,10 +118,16 @@ class BottleNeckParams(Strict):
 
 
 class DecoderParams(Strict):
-    """The way up: `decoder_block_1` stands above the bottleneck, the last one at full size."""
+    """The way up: `decoder_block_1` stands above the bottleneck, the last one at full size.
+
+    `skip` joins the encoder's map by "concatenate" or, cheaper, by "add"; `convolutions` is how
+    many follow in each block.
+    """
 
     general_conv_params: ConvParams
     general_transpose_conv_params: TransposeConvParams
+    skip: Literal["concatenate", "add"] = "concatenate"
+    convolutions: Literal[1, 2] = 2
     changing_conv_params: Annotated[dict[str, DecoderBlockParams], _numbered("decoder")]
 
 
@@ -248,6 +254,14 @@ def _check_decoder(structure: ModelStructure) -> None:
                 f"{skips[skip][0]}x{skips[skip][1]}; "
                 f"{fitting[0] if fitting else f'{mismatch}; set strides to {list(pool)}'}"
             )
+        if skip is not None and structure.decoder_params.skip == "add":
+            n_filters = structure.encoder_params.changing_conv_params[skip].filter_size
+            if n_filters != block.filter_size:
+                raise ValueError(
+                    f"{name}: filter_size (={block.filter_size}) must be that of {skip!r} "
+                    f"(={n_filters}) for maps to be added; make them equal, or set "
+                    'decoder_params.skip to "concatenate"'
+                )
     if size != input_size:
         raise ValueError(
             f"{name} ends at {size[0]}x{size[1]}, the input is {input_size[0]}x{input_size[1]}: "

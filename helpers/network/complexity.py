@@ -47,7 +47,8 @@ def _trace_back(structure, axis: int, pixel: int) -> int:
     encoder, decoder = structure.encoder_params, structure.decoder_params
     seen, joined = (pixel, pixel), {}
     for _, block in reversed(structure.decoder_blocks):
-        seen = _before_convs(seen, decoder.general_conv_params.kernel_size[axis])
+        kernel = decoder.general_conv_params.kernel_size[axis]
+        seen = _before_convs(seen, kernel, decoder.convolutions)
         skip = block.concatenate_layer
         joined[skip] = _unite(joined.get(skip, seen), seen)
         seen = _before_up(seen, decoder.general_transpose_conv_params, axis)

@@ -73,17 +73,24 @@ def _decode(x, skips, structure, policy):
         options = {"dtype": policy, "name": f"{name}_up"}
         x = layers.Conv2DTranspose(block.filter_size, **transpose, **options)(x)
         if block.concatenate_layer is not None:
+            join = layers.Add if params.skip == "add" else layers.Concatenate
             joined = [skips[block.concatenate_layer], x]
-            x = layers.Concatenate(dtype=policy, name=f"{name}_concatenate")(joined)
-        x = _convolve(x, name, block, params.general_conv_params, policy)
+            x = join(dtype=policy, name=f"{name}_{params.skip}")(joined)
+        convolve = _convolve if params.convolutions == 2 else _convolve_first
+        x = convolve(x, name, block, params.general_conv_params, policy)
     return x
 
 
 def _convolve(x, name, block, general, policy):
     """Return `x` after convolution, dropout, convolution."""
-    x = _convolve_once(x, f"{name}_conv_1", block, general, policy)
-    x = layers.Dropout(block.dropout_rate, dtype=policy, name=f"{name}_dropout")(x)
+    x = _convolve_first(x, name, block, general, policy)
     return _convolve_once(x, f"{name}_conv_2", block, general, policy)
+
+
+def _convolve_first(x, name, block, general, policy):
+    """Return `x` after convolution and dropout."""
+    x = _convolve_once(x, f"{name}_conv_1", block, general, policy)
+    return layers.Dropout(block.dropout_rate, dtype=policy, name=f"{name}_dropout")(x)
 
 
 def _convolve_once(x, name, block, general, policy):
