@@ -16,13 +16,16 @@ from helpers.targets import TARGETS
 SMALL = generate_settings(2, base_filters=2, input_size=16)
 
 
-def uneven_settings(height=16, width=120, pool=(1, 2), kernel=(3, 3), up=(1, 2), n_blocks=2):
+def uneven_settings(
+    height=16, width=120, pool=(1, 2), kernel=(3, 3), up=(1, 2), n_blocks=2, convolutions=2
+):
     """Small blocks with rectangular poolings and kernels, one channel, wide in one direction."""
     settings = generate_settings(n_blocks, base_filters=2, input_size=128)
     parts = ("encoder_params", "bottle_neck_params", "decoder_params")
     structure = {
         "input_params": {"height": height, "width": width, "channels": 1},
         "encoder_params.max_pool_size": pool,
+        "decoder_params.convolutions": convolutions,
         "decoder_params.general_transpose_conv_params": {"kernel_size": up, "strides": pool},
         **{f"{part}.general_conv_params.kernel_size": kernel for part in parts},
     }
@@ -36,6 +39,18 @@ def test_cost_of_one_block_by_hand():
     bottom = half * 9 * (2 * 4 + 4 * 4) + half * 4 * (4 * 2)
     up = full * 9 * (4 * 2 + 2 * 2) + full * 2
     assert count_flop(model) == 2 * (down + bottom + up)
+
+
+def test_cost_of_a_cheaper_decoder_by_hand():
+    decoder = "model_structure.decoder_params"
+    cheap = generate_settings(1, base_filters=2, input_size=4).with_overrides(
+        {f"{decoder}.skip": "add", f"{decoder}.convolutions": 1}
+    )
+    full, half = 16, 4
+    down = full * 9 * (3 * 2 + 2 * 2)
+    bottom = half * 9 * (2 * 4 + 4 * 4) + half * 4 * (4 * 2)
+    up = full * 9 * (2 * 2) + full * 2
+    assert count_flop(build_unet(cheap)) == 2 * (down + bottom + up)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
@@ -67,6 +82,7 @@ def test_a_normalisation_has_parameters_no_cost_and_no_field_of_its_own():
         {"pool": (1, 3), "up": (1, 3), "width": 126},
         {"n_blocks": 1, "kernel": (1, 1)},
         {"n_blocks": 1, "up": (1, 1)},
+        {"convolutions": 1},
     ],
     ids=str,
 )
