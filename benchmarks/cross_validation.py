@@ -28,8 +28,8 @@ from helpers.analysis.splits import split_by_group
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.evaluation.masks import dice, iou
 from helpers.evaluation.nuclei import SCORES as NUCLEI
-from helpers.evaluation.nuclei import match_data_set, score_nuclei, summarise_nuclei
-from helpers.evaluation.summary import bootstrap_interval, by_modality
+from helpers.evaluation.nuclei import match_data_set, score_nuclei
+from helpers.evaluation.summary import bootstrap_interval, by_modality, summarise_scores
 from helpers.evaluation.tuning import tune_network
 from helpers.network.prediction import Network, load_network
 from helpers.run_folder import RunFolder
@@ -274,7 +274,7 @@ def summarise(run: RunFolder) -> None:
     summarised as those of one test set. What two trainings would differ by is not in the interval.
     """
     grouped, random = (RunFolder(run.path / split) for split in SPLITS)
-    summary = summarise_nuclei(read_folds(grouped), (*NUCLEI, *FOREGROUND))
+    summary = summarise_scores(read_folds(grouped), (*NUCLEI, *FOREGROUND))
     run.write_csv("summary.csv", summary.round(4))
     if any(random.path.glob(f"fold_*/{RESULT}")):
         compared = compare_splits(read_folds(grouped), read_folds(random))

@@ -30,7 +30,8 @@ from tqdm import tqdm
 
 from helpers import load_network
 from helpers.data.data_set import DataSet, read_data_set
-from helpers.evaluation.nuclei import MatchedImage, match_images, score_nuclei, summarise_nuclei
+from helpers.evaluation.nuclei import MatchedImage, match_images, score_nuclei
+from helpers.evaluation.summary import summarise_scores
 from helpers.network.geometry import rescale
 from helpers.network.prediction import Network
 from helpers.segment.measure import median_diameter
@@ -135,7 +136,7 @@ def measure(
 
 def summarise(matched: list[MatchedImage]) -> dict[str, float]:
     """Return the number of true nuclei, and every score with the ends of its interval."""
-    summary = summarise_nuclei(score_nuclei(matched)).set_index("score")
+    summary = summarise_scores(score_nuclei(matched), SCORES).set_index("score")
     row = {"n_nuclei": int(summary["n_nuclei"].iloc[0])}
     for score in SCORES:
         found = summary.loc[score]

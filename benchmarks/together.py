@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from speed import write_table
 
-from helpers.evaluation.nuclei import match_data_set, score_nuclei, summarise_nuclei
+from helpers.evaluation.nuclei import SCORES, match_data_set, score_nuclei
+from helpers.evaluation.summary import summarise_scores
 from helpers.network.prediction import Network, load_network
 from helpers.session import start_session
 
@@ -69,7 +70,8 @@ def main() -> None:
     table = score_nuclei(match_data_set(map(together.segment, test.images), test, known))
     if given.output:
         write_table(table.round(4), given.output)
-    print(summarise_nuclei(table).query("modality == 'all'").to_string(index=False))
+    summary = summarise_scores(table, SCORES)
+    print(summary.query("modality == 'all'").to_string(index=False))
 
 
 if __name__ == "__main__":

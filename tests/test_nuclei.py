@@ -13,9 +13,9 @@ from helpers.evaluation.nuclei import (
     pick_outcomes,
     score_by_size,
     score_nuclei,
-    summarise_nuclei,
     tabulate_errors,
 )
+from helpers.evaluation.summary import summarise_scores
 from tests.conftest import draw_labels
 
 
@@ -95,7 +95,7 @@ def test_the_outcomes_add_up(many):
 
 def test_scores_follow_from_the_matchings(many):
     table, matchings = score_nuclei(many), [image.matching for image in many]
-    summary = summarise_nuclei(table, n_resamples=20)
+    summary = summarise_scores(table, SCORES, n_resamples=20)
     tp, n_true, n_pred = (table[name] for name in ("tp_70", "n_true", "n_pred"))
     each = [[average_precision([m], t / 100) for t in range(50, 100, 5)] for m in matchings]
     expected = {
@@ -115,7 +115,7 @@ def test_scores_follow_from_the_matchings(many):
 
 
 def test_a_summary_pools_or_averages_as_worked_by_hand(table):
-    summary = summarise_nuclei(table, n_resamples=50)
+    summary = summarise_scores(table, SCORES, n_resamples=50)
     small = "small_fluorescent"
     assert pick(summary, "ap_50", small)["estimate"] == pytest.approx(6 / 8)
     assert pick(summary, "mean_ap_50", small)["estimate"] == pytest.approx((1 + 0.5 + 1) / 3)
@@ -130,7 +130,7 @@ def test_a_summary_pools_or_averages_as_worked_by_hand(table):
 
 
 def test_a_modality_without_nuclei_has_no_pooled_score(table):
-    summary = summarise_nuclei(table[table["id"] == "empty"])
+    summary = summarise_scores(table[table["id"] == "empty"], SCORES)
     values = summary[summary["modality"] == "all"].set_index("score")["estimate"]
     assert values[["mean_ap_50", "bowl"]].tolist() == [1, 1]
     assert values.drop(["mean_ap_50", "bowl"]).isna().all()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.modality import MODALITIES
-from helpers.evaluation.nuclei import match_images, score_nuclei, summarise_nuclei
+from helpers.evaluation.nuclei import SCORES, match_images, score_nuclei
 from helpers.evaluation.published import (
     COMPARISON,
     POOLED,
@@ -14,7 +14,7 @@ from helpers.evaluation.published import (
     read_seeds,
     tabulate_published,
 )
-from helpers.evaluation.summary import bootstrap_interval
+from helpers.evaluation.summary import bootstrap_interval, summarise_scores
 
 
 def draw(*, n_images=6, seed=0, lost=10):
@@ -66,7 +66,7 @@ def test_the_committed_comparison_is_that_of_the_committed_seeds():
 def test_ours_are_those_of_the_summary_of_nuclei():
     table = draw()
     row = ours(compare_published({"1": table}))
-    summary = summarise_nuclei(table).query("modality == 'all'").set_index("score")
+    summary = summarise_scores(table, SCORES).query("modality == 'all'").set_index("score")
     for score in ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl"):
         assert row[score] == pytest.approx(summary.loc[score, "estimate"])
         ends = row[[f"{score}_low", f"{score}_high"]].tolist()

@@ -21,11 +21,10 @@ from helpers.evaluation.summary import (
     bootstrap_interval,
     by_modality,
     share_or_one,
-    summarise_scores,
 )
 
 SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
-"""What `summarise_nuclei` gives. All are pooled over nuclei but mean_ap_50 and bowl."""
+"""For `summarise_scores`. All are pooled over nuclei but mean_ap_50 and bowl."""
 ERRORS = ("merged", "split", "inaccurate", "missed", "extra")
 """The ways to go wrong: four of a true nucleus, and an object where there is none."""
 SIZE_EDGES_PX = (0, 8, 11.3, 16, 22.6, 32, 45.3, 64, np.inf)
@@ -160,19 +159,6 @@ def nuclei_table(matched: Iterable[MatchedImage]) -> pd.DataFrame:
         raise ValueError("there is no image to tabulate; call `match_images` on at least one")
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0]
-
-
-def summarise_nuclei(
-    table: pd.DataFrame, scores: Sequence[str] = SCORES, *, n_resamples: int = 2000
-) -> pd.DataFrame:
-    """Return the scores as `helpers.evaluation.summary.summarise_scores` does, and n_nuclei.
-
-    `table` is as `score_nuclei` gives it. A pooled score is NaN where there are no nuclei.
-    """
-    summary = summarise_scores(table, scores, n_resamples=n_resamples)
-    counts = {name: int(part["n_true"].sum()) for name, part in by_modality(table)}
-    summary.insert(4, "n_nuclei", summary["modality"].map(counts))
-    return summary
 
 
 def pick_outcomes(matched: Sequence[MatchedImage]) -> pd.DataFrame:

@@ -154,7 +154,8 @@ def summarise_scores(
     Returns
     -------
     DataFrame
-        Columns score, modality, n_images, n_fields, estimate, low, high (of `bootstrap_interval`).
+        Columns score, modality, n_images, n_fields, n_nuclei (of a table of `score_nuclei`),
+        estimate, low, high (of `bootstrap_interval`). A pooled score without nuclei is NaN.
     """
     rows = []
     for score in scores:
@@ -164,6 +165,8 @@ def summarise_scores(
                 parts, part["group"], wholes, seed=seed, n_resamples=n_resamples
             )
             counts = {"n_images": len(part), "n_fields": part["group"].nunique()}
+            if "n_true" in part:
+                counts["n_nuclei"] = int(part["n_true"].sum())
             ends = {"estimate": found.estimate, "low": found.low, "high": found.high}
             rows.append({"score": score, "modality": modality, **counts, **ends})
     return pd.DataFrame(rows)
