@@ -107,9 +107,9 @@ def assign_folds(
 
 
 def describe_images(data: DataSet) -> pd.DataFrame:
-    """Return id, modality and group (field of view) of every image, from the pixels alone."""
+    """Return id, modality and group (field of view, and what it shares) of every image."""
     modalities = find_modalities(data.images)["modality"]
-    groups = find_groups(data.images[:])
+    groups = find_groups(data.images[:], data.table["known_group"])
     return pd.DataFrame({"id": data.ids, "modality": modalities, "group": groups})
 
 

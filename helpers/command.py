@@ -56,6 +56,14 @@ DATA = {
     "name": Declared("str", "which data set"),
     "folder": Declared("str", "where to keep it (default: data/ of the repository)"),
 }
+OVERRIDE = {
+    "--override": {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=VALUE",
+        "help": "another value of the settings file, as in training.learning_rate=0.001",
+    }
+}
 REPLACE = {"replace_published": Declared("bool", "write into a run that the repository keeps")}
 
 
@@ -107,15 +115,19 @@ def _read_options(
     name: str,
     arguments: Sequence[str],
     declared: Mapping[str, Declared],
-    extend: Callable[[Parser], None] = lambda parser: None,
+    more: Mapping[str, Mapping[str, Any]],
 ) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Return (all options as text, the declared ones that are given, in their types)."""
+    """Return (all options as text, the declared ones that are given, in their types).
+
+    `more` are further arguments, as argparse takes them.
+    """
     parser = Parser(prog=f"nuclei {name}", allow_abbrev=False)
     for option, about in declared.items():
-        more = {"nargs": "?", "const": "true"} if about.type == "bool" else {}
+        switch = {"nargs": "?", "const": "true"} if about.type == "bool" else {}
         text = about.about.replace("%", "%%")
-        parser.add_argument(f"--{option.replace('_', '-')}", help=text, **more)
-    extend(parser)
+        parser.add_argument(f"--{option.replace('_', '-')}", help=text, **switch)
+    for option, about in more.items():
+        parser.add_argument(option, **about)
     known = [action.option_strings[0] for action in parser._actions if action.option_strings]
     # A name may be written as in --test-set, --test_set or --TEST_SET; values stay as they are.
     spelled = [
@@ -147,11 +159,6 @@ def _speak(arguments: Sequence[str]) -> Callable[[str], str]:
     return lambda name: f"--{name.replace('_', '-')}"
 
 
-def _add_override(parser: Parser) -> None:
-    about = "another value of the settings file, as in training.learning_rate=0.001"
-    parser.add_argument("--override", action="append", default=[], metavar="NAME=VALUE", help=about)
-
-
 # ------------------------------------------------------------------ the notebooks
 
 
@@ -159,12 +166,8 @@ def _run_notebooks(name: str, arguments: Sequence[str]) -> int:
     """Run the notebooks of a command."""
     notebooks = find_notebooks(only=SERIES[name][0].split(","))
     declared = {n: d for path in notebooks for n, d in read_parameters(path).items()}
-
-    def extend(parser: Parser) -> None:
-        parser.add_argument("--only", help="numbers of the notebooks to run, as in 04,05")
-        _add_override(parser)
-
-    options, given = _read_options(name, arguments, declared | REPLACE, extend)
+    more = {"--only": {"help": "numbers of the notebooks to run, as in 04,05"}} | OVERRIDE
+    options, given = _read_options(name, arguments, declared | REPLACE, more)
     if options.override:
         given["overrides"] = given.get("overrides", {}) | dict(map(read_override, options.override))
     given.setdefault("run", _name_run(name, given))
@@ -196,10 +199,8 @@ def _predict(name: str, arguments: Sequence[str]) -> int:
     """Find the nuclei in every image of a folder."""
     from helpers.startup import silent_libraries
 
-    def extend(parser: Parser) -> None:
-        parser.add_argument("folder", nargs="?", help="the folder of the images, without --images")
-
-    options, given = _read_options(name, arguments, PREDICT, extend)
+    more = {"folder": {"nargs": "?", "help": "the folder of the images, without --images"}}
+    options, given = _read_options(name, arguments, PREDICT, more)
     if options.folder:
         given.setdefault("images", options.folder)
     for needed in ("images", "out"):
@@ -233,10 +234,8 @@ def _data(name: str, arguments: Sequence[str]) -> int:
     """Download a data set of nuclei; without a name, list those there are."""
     from helpers.data.download import SETS, describe, fetch
 
-    def extend(parser: Parser) -> None:
-        parser.add_argument("names", nargs="*", help="data sets; without one, they are listed")
-
-    options, given = _read_options(name, arguments, DATA, extend)
+    more = {"names": {"nargs": "*", "help": "data sets; without one, they are listed"}}
+    options, given = _read_options(name, arguments, DATA, more)
     names = [*options.names, *filter(None, [given.get("name")])]
     if not names:
         print("\n".join(map(describe, SETS)))
@@ -254,12 +253,9 @@ def _settings(name: str, arguments: Sequence[str]) -> int:
     """Write a settings file: nuclei settings --blocks 4 --filters 8 mine.json."""
     from helpers.settings import generate_settings, load_settings, write_settings
 
-    def extend(parser: Parser) -> None:
-        parser.add_argument("file", help="the file to write, such as mine.json")
-        parser.add_argument("--based-on", help="a settings file to begin with")
-        _add_override(parser)
-
-    options, given = _read_options(name, arguments, SETTINGS, extend)
+    more = {"file": {"help": "the file to write, such as mine.json"}}
+    more["--based-on"] = {"help": "a settings file to begin with"}
+    options, given = _read_options(name, arguments, SETTINGS, more | OVERRIDE)
     begin = load_settings(options.based_on) if options.based_on else generate_settings(5)
     settings = begin.with_overrides(given | dict(map(read_override, options.override)))
     print(f"wrote {write_settings(settings, Path(options.file).expanduser())}")

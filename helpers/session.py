@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,13 +10,13 @@ import pandas as pd
 
 from helpers.analysis.fields import find_groups, match_pixels, name_pixels
 from helpers.analysis.modality import find_modalities
+from helpers.analysis.splits import SPLIT_NAMES
 from helpers.data.data_set import DataSet, read_data_set
 from helpers.data.problems import DataFaultError
 from helpers.parameters import check_page
 from helpers.run_folder import RunFolder
 from helpers.settings import Settings, load_settings
 
-SIDES = ("train", "validation", "test")
 SPLIT_DEPENDS_ON = ("seed", "test_split_ratio", "validation_split_ratio")
 
 
@@ -38,9 +39,8 @@ class Session(NamedTuple):
         None does as notebook 01 has done. Where images are refused, `faults.csv` lists them.
         """
         faults = faults or ("skip" if self.run.file("split.csv").exists() else "refuse")
-        noted = self.masks
         try:
-            data = read_data_set(self.location, faults=faults, masks=masks or noted)
+            data = read_data_set(self.location, faults=faults, masks=masks or self.masks)
         except DataFaultError as error:
             self.run.write_csv("faults.csv", error.faults)
             raise
@@ -50,7 +50,7 @@ class Session(NamedTuple):
                 "nothing to learn from; put label images into a folder masks/ beside images/ (see "
                 "data/README.md), or let `nuclei predict` segment them"
             )
-        if masks and masks != noted:
+        if masks and masks != self.masks:
             self.run.write_json("masks.json", masks)
         return data
 
@@ -72,23 +72,16 @@ class Session(NamedTuple):
                 "`run`, or execute notebook 01 again"
             )
         sides = table["split"].to_numpy()
-        return {side: labelled.select(sides == side) for side in SIDES}
+        return {side: labelled.select(sides == side) for side in SPLIT_NAMES}
 
     def read_test_set(
         self, data: DataSet, location: str | None = None
     ) -> tuple[DataSet, pd.DataFrame]:
-        """Return the images to test on, and what is known of them: id, modality, group and split.
+        """Return the images to test on, and what is known of them: the columns of `split.csv`.
 
-        `location` is another data set, folder or zip, with truth of its own; its images are
-        recognised by their pixels, whatever their names. None takes the test side of the split.
-
-        Raises
-        ------
-        FileNotFoundError
-            If notebook 01 has not yet split this run's data.
-        ValueError
-            If the split was made for other images or tests none, or an image at `location` was
-            trained on.
+        `location` is another data set with truth of its own, whose images are recognised by their
+        pixels; None takes the test side of the split. ValueError if that is empty, or an image at
+        `location` was trained on.
         """
         sides = self.read_split(data)
         known = self.run.read_csv("split.csv")
@@ -123,8 +116,7 @@ class Session(NamedTuple):
 def start_page(run: str) -> RunFolder:
     """Return the folder that a notebook writes to, and set the figures' style.
 
-    Raises ValueError if a parameter of the page is unknown, has another type or cannot be used, or
-    if the run is one that the repository keeps.
+    Raises ValueError for a parameter that the page cannot use, or a run that the repository keeps.
     """
     from helpers.figures.common import set_style
 
@@ -147,20 +139,12 @@ def start_session(
 
     Parameters
     ----------
-    settings : str
-        A settings file; see `helpers.run_folder.resolve` for where a path starts.
-    data : str, optional
-        In place of the file's: a folder, a zip, "sample" for the embedded sample, or several,
-        separated by commas.
+    settings, data : str
+        A settings file, and what takes the place of its data: see `read_data_set`.
     run : str
         A run's name, see `helpers.run_folder.RunFolder`.
     seed, overrides : int and mapping, optional
         In place of the file's values; see `helpers.settings.Settings.with_overrides`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown to the page, has another type, or cannot be used.
     """
     if data is not None and not isinstance(data, str | Path):
         raise ValueError(
@@ -195,30 +179,24 @@ def _name_differing(kept: pd.DataFrame, now: pd.DataFrame) -> str:
 def settle_split(
     session: Session,
     drawn: pd.DataFrame,
-    test_modalities: Sequence[str] = (),
-    test_ids: Sequence[str] = (),
-    left_out: Sequence[str] = (),
-    test_pixels: str = "",
+    kept_back: Mapping[str, Sequence[str] | str] = MappingProxyType({}),
     data: DataSet | None = None,
-    test_sources: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the run's split: the one it has, or else `drawn`, which becomes it.
 
     A run keeps the split that it began with, so that its network is never tested on images that
     it has learnt from. Another one takes its place when images, labels, seed, ratios or what is
-    kept back are others. The run gets `split.csv`, and `split.json` with what it depends on.
+    `kept_back` are others. The run gets `split.csv`, and `split.json` with what it depends on.
 
     Parameters
     ----------
     drawn : DataFrame
         One row a labelled image: id, source, modality, group and split ("train", "validation",
         "test" or "left out").
-    test_modalities, test_ids, left_out, test_sources : sequences of str
-        What is kept back: modalities, ids of a test set of its own, ids (or their beginnings), data
-        sets.
-    test_pixels : str
-        Stands for the pixels of the test set (`helpers.analysis.fields.name_pixels`); splits from
-        before this was noted go by the ids.
+    kept_back : mapping
+        Names by what they are: "test_modalities", "test_sources", "left_out"; of a test set of its
+        own "test_ids" and "test_pixels" (`helpers.analysis.fields.name_pixels`), without which
+        splits from before it was noted go by the ids.
     data : DataSet, optional
         The labelled images of `drawn`, whose pixels and label images are noted with the split.
 
@@ -229,17 +207,14 @@ def settle_split(
     """
     training, run = session.settings.training, session.run
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}
-    kept_back = {"test_modalities": test_modalities, "test_ids": test_ids, "left_out": left_out}
-    kept_back["test_sources"] = test_sources
-    asked |= {name: sorted(names) for name, names in kept_back.items() if len(names)}
-    asked |= {"test_pixels": test_pixels} if test_pixels else {}
+    noted = {name: v if isinstance(v, str) else sorted(v) for name, v in kept_back.items()}
+    asked |= {name: value for name, value in noted.items() if value}
     drawn = drawn if data is None else pd.concat([drawn, describe_content(data)], axis=1)
     differing = "other settings, other images, or others kept back"
     if run.file("split.csv").exists() and run.file("split.json").exists():
-        kept = run.read_csv("split.csv")
-        before = run.read_json("split.json")
-        if "test_ids" in before and test_pixels:
-            before.setdefault("test_pixels", test_pixels)
+        kept, before = run.read_csv("split.csv"), run.read_json("split.json")
+        if "test_ids" in before and "test_pixels" in asked:
+            before.setdefault("test_pixels", asked["test_pixels"])
         if before == asked and list(kept["id"]) == list(drawn["id"]):
             differing = "" if data is None else _name_differing(kept, drawn)
             if not differing:

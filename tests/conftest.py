@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from helpers.data.data_set import read_data_set
@@ -40,6 +41,13 @@ def png(array) -> bytes:
     """The bytes of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(np.asarray(array)).save(file, "PNG")
+    return file.getvalue()
+
+
+def tiff(array, **options) -> bytes:
+    """The bytes of a TIFF file."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **{"metadata": None, **options})
     return file.getvalue()
 
 

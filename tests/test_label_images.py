@@ -5,16 +5,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from conftest import box, files_of, png, some_image
+from conftest import box, files_of, png, some_image, tiff
 from helpers.data import layout
 from helpers.data.problems import DataFaultError
 from helpers.data.source import Source
-
-
-def tiff(array):
-    file = io.BytesIO()
-    tifffile.imwrite(file, array)
-    return file.getvalue()
 
 
 def numbered(first=1, second=2, dtype=np.uint16, shape=(24, 32)):

@@ -1,7 +1,6 @@
 """One reader of image files: what a microscope's programs write comes out as it was meant."""
 
 import io
-import json
 
 import imagecodecs
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from conftest import tiff
 from helpers.data.channels import select_channel
 from helpers.data.reading import (
     read_any_image,
@@ -17,7 +17,7 @@ from helpers.data.reading import (
     refuse_unscaled,
 )
 from helpers.run_folder import ROOT
-from helpers.settings import generate_settings, parse_settings
+from helpers.settings import generate_settings
 
 RNG = np.random.default_rng(0)
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
@@ -32,12 +32,6 @@ def save(file, array, **options):
     else:
         Image.fromarray(array).save(file, **options)
     return file
-
-
-def tiff(array, **options) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, array, **{"metadata": None, **options})
-    return file.getvalue()
 
 
 def pixels_of(file, **options):
@@ -110,12 +104,9 @@ def test_compressions_keep_every_bit(compression, stored, byteorder):
     assert_same(pixels_of(raw), stored)
 
 
-@pytest.mark.parametrize("compression", ["jpeg2000", "jpegxl"])
-def test_lossless_photographs(compression):
-    assert_same(pixels_of(tiff(COLOUR, compression=compression)), COLOUR)
-
-
-def test_packed_12_bit_and_planes_one_after_the_other():
+def test_lossless_photographs_packed_12_bit_and_planes_one_after_the_other():
+    for compression in ("jpeg2000", "jpegxl"):
+        assert_same(pixels_of(tiff(COLOUR, compression=compression)), COLOUR)
     stored = GRAY.astype(np.uint16) * 16
     assert_same(pixels_of(tiff(stored, bitspersample=12, compression=None)), stored)
     planes = np.moveaxis(COLOUR, -1, 0)
@@ -374,19 +365,14 @@ def test_damaged_files_say_so(tmp_path, name, share):
     assert "0x" not in str(error.value)
 
 
-def settings_with(normalisation):
-    values = generate_settings(1).model_dump(mode="json", by_alias=True)
-    values["preprocessing"]["normalisation"] = normalisation
-    return parse_settings(json.dumps(values))
-
-
 def test_floats_of_unknown_range_are_refused_where_the_range_matters():
     image = GRAY.astype(np.float32)
-    refuse_unscaled(image, settings_with("percentile"))
-    refuse_unscaled(image / 255, settings_with("scale"))
-    refuse_unscaled(GRAY, settings_with("scale"))
+    scale = generate_settings(1).with_overrides({"preprocessing.normalisation": "scale"})
+    refuse_unscaled(image, scale.with_overrides({"preprocessing.normalisation": "percentile"}))
+    refuse_unscaled(image / 255, scale)
+    refuse_unscaled(GRAY, scale)
     with pytest.raises(ValueError, match=r"from 0 to 250.*Divide"):
-        refuse_unscaled(image, settings_with("scale"))
+        refuse_unscaled(image, scale)
 
 
 # ---------------------------------------------------------------- masks and label images

@@ -120,9 +120,3 @@ def test_a_sample_finished_by_another_process_is_taken(tmp_path, one_field, monk
     monkeypatch.setattr(sample, "_write_images", slower)
     assert (write_sample(folder) / NOTICE).exists()
     assert [path.name for path in tmp_path.iterdir()] == ["sample"]
-
-
-@pytest.mark.parametrize("seed", [-1, 0.5, "0"])
-def test_bad_seed_is_refused(tmp_path, seed):
-    with pytest.raises(ValueError, match=r"`seed` \(="):
-        write_sample(tmp_path / "sample", seed=seed)

@@ -46,9 +46,9 @@ def test_a_run_keeps_the_split_that_it_began_with(tmp_path):
 def test_another_choice_draws_another_split(tmp_path, settings, kept):
     settle_split(session_of(tmp_path / "run"), DRAWN)
     session = session_of(tmp_path / "run", **settings)
-    assert settle_split(session, OTHER, **kept).equals(OTHER)
+    assert settle_split(session, OTHER, kept).equals(OTHER)
     again = {name: names[::-1] for name, names in kept.items()}
-    assert settle_split(session, DRAWN, **again).equals(OTHER), "in any order"
+    assert settle_split(session, DRAWN, again).equals(OTHER), "in any order"
     assert settle_split(session_of(tmp_path / "run"), DRAWN).equals(DRAWN)
 
 
@@ -124,11 +124,17 @@ def test_a_test_set_that_was_trained_on_is_refused_under_any_name(tmp_path, writ
 
 def test_other_pixels_under_the_same_names_are_another_split(tmp_path):
     session = session_of(tmp_path / "run")
-    settle_split(session, DRAWN, test_ids=["b"])
-    assert settle_split(session, OTHER, test_ids=["b"], test_pixels="x").equals(DRAWN), "not noted"
-    settle_split(session, OTHER[:2], test_ids=["b"], test_pixels="x")
-    assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="x").equals(OTHER[:2])
-    assert settle_split(session, DRAWN[:2], test_ids=["b"], test_pixels="y").equals(DRAWN[:2])
+    settle_split(session, DRAWN, {"test_ids": ["b"]})
+    assert settle_split(session, OTHER, {"test_ids": ["b"], "test_pixels": "x"}).equals(DRAWN), (
+        "not noted"
+    )
+    settle_split(session, OTHER[:2], {"test_ids": ["b"], "test_pixels": "x"})
+    assert settle_split(session, DRAWN[:2], {"test_ids": ["b"], "test_pixels": "x"}).equals(
+        OTHER[:2]
+    )
+    assert settle_split(session, DRAWN[:2], {"test_ids": ["b"], "test_pixels": "y"}).equals(
+        DRAWN[:2]
+    )
 
 
 def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, write_set):

@@ -1,13 +1,10 @@
 """Several data sets at once, the layouts in which they are published, and what belongs together."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
 
-from conftest import box, files_of, png, some_image
+from conftest import box, files_of, png, some_image, tiff
 from helpers.analysis.fields import find_groups
 from helpers.analysis.splits import keep_back, split_by_group
 from helpers.data.sets import SETS
@@ -17,12 +14,6 @@ from helpers.session import start_session
 
 TWO = box(2, 2, 5, 5, value=7) + box(12, 12, 5, 5, value=9)
 MASK = (TWO > 0) * np.uint8(255)
-
-
-def tiff(array):
-    file = io.BytesIO()
-    tifffile.imwrite(file, array)
-    return file.getvalue()
 
 
 def plain(*names):

@@ -122,6 +122,8 @@ def test_images_left_out_by_hand_are_on_no_side_and_the_test_is_drawn_as_ever():
     names = ["image0", "image01", "image02", "other", "some"]
     settled = keep_back(np.arange(5), names, left_out=["image0", "oth"])  # an id, a beginning
     assert settled.tolist() == ["left out", "", "", "left out", ""]
+    of_two = keep_back(np.arange(2), ["a-other", "b-some"], left_out=["some"])
+    assert of_two.tolist() == ["", "left out"]
     split = split_by_group(
         np.arange(5), test_ratio=0.3, validation_ratio=0.3, seed=0, settled=settled
     )

@@ -57,24 +57,15 @@ def find_groups(images: Sequence[np.ndarray], known: Sequence[str] = ()) -> np.n
 def find_seams(images: Sequence[np.ndarray]) -> pd.DataFrame:
     """Return the seams between adjacent tiles: image `j` is right of, or below, image `i`.
 
-    Two edges may touch if they are equally long and their images have the same dtype and are both
-    gray or both coloured. They are taken for the two sides of one cut if three things hold.
-    *Significance*: the two profiles correlate more than chance explains. *Continuity*: the jump
-    across the seam is no larger than the steps between neighbouring lines inside the tiles, up
-    to `MAX_JUMP`. *Mutual choice*: each edge is the other's most significant partner, because
-    an edge was cut once.
+    Two equally long edges of images of one kind are the two sides of one cut if their profiles
+    correlate more than chance explains, if the jump across the seam is no larger than the steps
+    between lines inside the tiles, up to `MAX_JUMP`, and if each edge is the other's most
+    significant partner. Edges that hold nothing but noise cannot be joined: such tiles are missed.
 
-    Profiles are square roots of the intensity, which levels the noise of photon counting and
-    makes the measures independent of the intensity unit. Coarse shape and fine detail, which
-    chance makes agree independently, are correlated separately; both correlations are turned into
-    standard deviations by Student's t, with the number of independent values after Bartlett
-    [1]_ and the approximation of Wallace [2]_, and combined after Stouffer. Two dark edges that
-    hold nothing but noise cannot be joined: such tiles are missed.
-
-    Parameters
-    ----------
-    images : sequence of (H, W) or (H, W, 3) arrays of uint8 or uint16
-        Finite values; colour is averaged over the channels.
+    Profiles are square roots of the intensity, which levels the noise of photon counting. Coarse
+    shape and fine detail, which chance makes agree independently, are correlated separately; both
+    correlations are turned into standard deviations by Student's t, with the number of independent
+    values after Bartlett [1]_ and the approximation of Wallace [2]_, and combined after Stouffer.
 
     Returns
     -------

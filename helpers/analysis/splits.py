@@ -27,30 +27,17 @@ def keep_back(
 
     Parameters
     ----------
-    groups : (n,) array of int
-        From `helpers.analysis.fields.find_groups`.
-    ids : (n,) sequence of str
-        Names of the images.
-    parts : (n,) sequence of str, optional
-        `part` of `DataSet.table`: "test" is tested and "validation" validates. The other images of
-        the tested fields of view are "left out".
+    groups, ids, parts : (n,) sequences
+        From `helpers.analysis.fields.find_groups` and `DataSet.table`. The part "test" is tested
+        and "validation" validates; the other images of the tested groups are "left out".
     tested : (n,) array of bool, optional
-        Which images belong to a test set of its own, from `helpers.analysis.fields.match_pixels`.
-        They take the place of the part "test", which is then "left out".
+        Images of a test set of its own, or of sources that are only tested. They take the place of
+        the part "test", which is then "left out".
     test_groups : collection of int
         Further groups that hold an image of the test set; "left out".
     left_out : collection of str
         Ids, or beginnings that only one id has: "left out", each by itself, even out of the test.
-
-    Returns
-    -------
-    (n,) array of str
-        For `split_by_group`, which splits the others.
-
-    Raises
-    ------
-    ValueError
-        If a length differs, or an entry of `left_out` names no image or several.
+        ValueError for a beginning that no id has, or several.
     """
     groups, ids = np.asarray(groups), np.asarray(ids, dtype=str)
     parts = np.full(len(ids), "train") if parts is None else np.asarray(parts, dtype=str)
@@ -83,10 +70,9 @@ def split_by_group(
     ----------
     groups : (n,) array of int
         From `helpers.analysis.fields.find_groups`.
-    test_ratio : float
-        Share of all images for the test side, at least 0 and below 1.
-    validation_ratio : float
-        Share *of the images that remain after the test side is taken*, at least 0 and below 1.
+    test_ratio, validation_ratio : float
+        Shares of all images, and *of those that remain after the test side is taken*, at least 0
+        and below 1; met as closely as whole groups allow, above 0 by at least one group.
     strata : (n,) sequence of str, optional
         Modality of every image. A group counts as its most common modality. A modality of two
         groups or more is on the training and the test side, one of three or more also on the
@@ -98,12 +84,6 @@ def split_by_group(
     settled : (n,) sequence of str, optional
         From `keep_back`: sides that are not to be drawn, "" where one is. A side that is settled
         for some images is not drawn from the others.
-
-    Returns
-    -------
-    (n,) array of str
-        The shares are met as closely as whole groups allow; a ratio above 0 gives at least one
-        group, and with strata one of every modality that can spare it.
 
     Raises
     ------
@@ -150,6 +130,8 @@ def _find_one(ids: np.ndarray, beginning: str) -> int:
     found = np.flatnonzero(ids == beginning)
     if not len(found):
         found = np.flatnonzero(np.char.startswith(ids, beginning))
+    if not len(found):  # of several data sets: after the name of the source
+        found = np.flatnonzero(np.char.find(ids, f"-{beginning}") >= 0)
     if len(found) != 1:
         names = ", ".join(repr(str(name)) for name in ids[found[:3]])
         which = f"{len(found)} ids, {names}{', ...' * (len(found) > 3)}" if len(found) else "no id"

@@ -76,8 +76,6 @@ def read_data_set(
 ) -> DataSet:
     """Return the images, label images and faults of a data set, or of several as one.
 
-    The first read decodes every file and leaves a cache; later reads of the same content use it.
-
     Parameters
     ----------
     location : str or Path
@@ -89,7 +87,7 @@ def read_data_set(
     masks : {"numbered", "components", "inverted"}
         What is a nucleus: a number or a file; a connected piece; a piece of what is not marked.
     cache_dir : str or Path
-        Folder for the cache; it can be deleted at any time.
+        Folder for what the first read has decoded; it can be deleted at any time.
 
     Raises
     ------

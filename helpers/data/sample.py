@@ -77,18 +77,9 @@ def sample_truth():
 def write_sample(folder: str | Path, seed: int = 0) -> Path:
     """Write the sample in the layout of BBBC038 and return its folder.
 
-    The folder appears complete or not at all; a sample that is already there is replaced. The
-    same seed writes the same pixels.
-
-    Raises
-    ------
-    ValueError
-        If the seed is not a whole number of at least 0.
-    FileExistsError
-        If the folder holds anything but an earlier sample.
+    The folder appears complete or not at all; a sample that is already there is replaced, but
+    other files raise FileExistsError. The same seed, from 0, writes the same pixels.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"`seed` (={seed!r}) must be a whole number of at least 0; try 0.")
     folder = Path(folder)
     is_ours = folder.is_dir() and ((folder / NOTICE).exists() or not any(folder.iterdir()))
     if folder.exists() and not is_ours:
