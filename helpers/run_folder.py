@@ -23,26 +23,16 @@ PUBLISHED = (
 )  # fmt: skip
 """The runs that the repository keeps: read by anybody, written to only on request."""
 
-MADE_BY = {
-    "faults.csv": "01_data_exploration",
-    "masks.json": "01_data_exploration",
-    "split.csv": "01_data_exploration",
-    "split.json": "01_data_exploration",
-    "modalities.csv": "02_histology_and_fluorescence",
-    "audit.csv": "02_histology_and_fluorescence",
-    "out_of_distribution.json": "02_histology_and_fluorescence",
-    "network.csv": "03_the_unet",
-    "settings.json": "04_training",
-    "network.keras": "04_training",
-    "history.csv": "04_training",
-    "training.json": "04_training",
-    "tuning.csv": "04_training",
-    "metrics.csv": "05_masks",
-    "metrics.json": "05_masks",
-    "invariance.csv": "05_masks",
-    "targets.csv": "07_touching_nuclei",
-    "nuclei_scores.csv": "08_nuclei",
+_MAKES = {
+    "01_data_exploration": "faults.csv masks.json split.csv split.json",
+    "02_histology_and_fluorescence": "modalities.csv audit.csv out_of_distribution.json",
+    "03_the_unet": "network.csv",
+    "04_training": "settings.json network.keras history.csv training.json tuning.csv",
+    "05_masks": "metrics.csv metrics.json invariance.csv",
+    "07_touching_nuclei": "targets.csv",
+    "08_nuclei": "nuclei_scores.csv",
 }
+MADE_BY = {file: page for page, files in _MAKES.items() for file in files.split()}
 """Which notebook makes which file."""
 OTHER_FILES = (
     "checkpoint.keras", "curves.png", "series.json", "masks", "overlays", "notebooks", "own_images",

@@ -10,6 +10,9 @@ from PIL import Image
 
 from helpers.data.data_set import read_data_set
 from helpers.run_folder import ROOT
+from helpers.training.devices import Device
+
+DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 
 
 @pytest.fixture(scope="session")

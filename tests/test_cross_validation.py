@@ -13,12 +13,10 @@ from helpers.evaluation.masks import dice
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
 from helpers.targets import get_target
-from helpers.training.devices import Device
-from tests.conftest import load_benchmark
+from tests.conftest import DEVICE, load_benchmark
 
 pytestmark = pytest.mark.slow
 
-DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 TINY = generate_settings(
     1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1, validation_split_ratio=0.25
 )

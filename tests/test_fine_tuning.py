@@ -10,12 +10,9 @@ from helpers.network.saving import load_model, save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
-from helpers.training.devices import Device
-from tests.conftest import load_benchmark
+from tests.conftest import DEVICE, load_benchmark
 
 pytestmark = pytest.mark.slow
-
-DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 
 
 @pytest.fixture(scope="module")

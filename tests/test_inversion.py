@@ -30,9 +30,8 @@ from helpers.network.intensities import network_input
 from helpers.overrides import flatten
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
-from helpers.training.devices import Device
+from tests.conftest import DEVICE
 
-DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 TINY = generate_settings(1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1)
 
 

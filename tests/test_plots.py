@@ -155,20 +155,17 @@ def table():
             "modality": ["small_fluorescent"] * 3 + ["grayscale_tissue"],
             "group": [0, 0, 1, 2],
             "iou": [0.8, 0.9, 0.7, 0.2],
-            "diameter_px": [12.0, 9.0, np.nan, 20.0],
         }
     )
 
 
-def test_scores_show_means_and_counts_and_what_is_left_out(table):
+def test_scores_show_means_and_counts(table):
     ax = evaluation.plot_scores(table, summarise_scores(table, ("iou",), n_resamples=50))
     assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.8, 0.2, 0.65])
     assert texts(ax.get_yticklabels())[1:] == [
         "grayscale tissue\n1 image, 1 field",
         "all modalities\n4 images, 3 fields",
     ]
-    ax = evaluation.plot_score_against(table, "diameter_px", "diameter (px)", ax=plt.figure().gca())
-    assert title_of(ax) == "n = 3 images, 1 without nuclei left out"
 
 
 def test_calibration_shows_fractions_and_pixels():

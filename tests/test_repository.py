@@ -83,12 +83,6 @@ def test_every_locked_package_has_hashes_and_none_names_a_host():
     assert "nvidia" not in LOCK
 
 
-def test_each_dependency_stands_beside_its_reason():
-    text = read_text("pyproject.toml")
-    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
-        assert re.search(rf'"{re.escape(requirement)}", +# \w+', text), requirement
-
-
 def test_conda_takes_python_pip_and_the_lock():
     *conda, pip = ENVIRONMENT["dependencies"]
     python = Requirement(conda[0])
@@ -155,19 +149,14 @@ def make(*arguments):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
-def fake_python(folder, version):
-    script = folder / f"python{version}"
-    script.write_text(f"#!/bin/sh\necho {version}\n")
-    script.chmod(0o755)
-    return script
-
-
 @pytest.mark.parametrize("version", ["3.10.14", "3.14.0", "2.7.18", "3.1.1"])
 def test_a_wrong_python_ends_with_one_message(tmp_path, version):
-    done = make("install", f"PYTHON={fake_python(tmp_path, version)}")
-    assert done.returncode != 0
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho {version}\n")
+    script.chmod(0o755)
+    done = make("install", f"PYTHON={script}")
+    assert done.returncode != 0 and version not in RANGE
     assert f"is Python {version}, but 3.11, 3.12 or 3.13 is needed" in done.stderr
-    assert version not in RANGE
 
 
 def test_a_missing_python_ends_with_one_message():
@@ -176,28 +165,10 @@ def test_a_missing_python_ends_with_one_message():
     assert "no-such-python is not on this machine" in done.stderr
 
 
-def test_the_makefile_takes_every_python_of_the_range():
-    cases = re.search(r'case "\$\$version" in (\S+)\)', read_text("Makefile"))[1]
-    minors = {case.removesuffix(".*") for case in cases.split("|")}
-    assert minors == {f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in RANGE}
-
-
-def test_git_keeps_the_reference_network_and_no_other():
-    rules = read_text(".gitignore").splitlines()
-    others = rules.index("/results/**/*.keras")
-    assert rules[others + 1] == "!/results/reference/network.keras"
-
-
 def test_help_lists_every_target():
     targets = re.search(r"^\.PHONY: (.*)$", read_text("Makefile"), re.MULTILINE)[1].split()
     listed = re.findall(r"^  make (\w+)", make().stdout, re.MULTILINE)
     assert sorted(listed) == sorted(targets)
-
-
-def test_continuous_integration_runs_make_test_and_no_more():
-    lines = [line for line in read_text(".ci/run").splitlines() if not line.startswith("#")]
-    assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
-    assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
 def test_the_workflow_is_pinned_and_may_only_read():
@@ -209,8 +180,3 @@ def test_the_workflow_is_pinned_and_may_only_read():
     actions = [step["uses"] for step in job["steps"] if "uses" in step]
     assert actions
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in actions)
-
-
-def test_texts_for_contributors():
-    assert len(read_text("CONTRIBUTING.md").splitlines()) < 50
-    assert "### Results changed" in read_text("CHANGELOG.md")

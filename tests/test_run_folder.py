@@ -55,15 +55,10 @@ def test_a_published_run_is_written_to_only_when_confirmed(places):
     assert RunFolder(REFERENCE).read_json("metrics.json") == {}
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", "a\n", "~"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", "a\n", "~", 2026])
 def test_names_that_could_lead_elsewhere_are_refused(name):
-    with pytest.raises(ValueError, match="must be a name of letters, digits"):
+    with pytest.raises(ValueError, match=r"name of letters, digits|=2026\) must be text"):
         RunFolder(name)
-
-
-def test_a_number_is_no_name():
-    with pytest.raises(ValueError, match=r"run \(=2026\) must be text"):
-        RunFolder(2026)
 
 
 def test_relative_paths_are_the_callers_where_they_exist(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
 from helpers.training import checkpoint, loop
 from helpers.training.batches import Batches
-from helpers.training.devices import Device
 from helpers.training.history import judge_training
 from helpers.training.loop import (
     KNOWN,
@@ -21,8 +20,8 @@ from helpers.training.loop import (
     settle_normalisation,
     train,
 )
+from tests.conftest import DEVICE
 
-DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
 PLATEAU = {"ReduceLROnPlateau": {"patience": 1, "factor": 0.5, "min_delta": 0.01}}
 EARLY = {"EarlyStopping": {"patience": 3, "min_delta": 0.05, "restore_best_weights": True}}
 

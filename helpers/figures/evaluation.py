@@ -28,7 +28,6 @@ from helpers.figures.common import (
     plot_errors,
     plot_image,
     plot_outlines,
-    plot_points,
     present,
     show,
 )
@@ -63,27 +62,6 @@ def plot_scores(
     ax.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
     ax.set_xlabel(f"{name_score(score)} of the foreground")
     ax.set_title(f"n = {len(table)} images; diamond and line: mean and 95 % interval")
-    return ax
-
-
-def plot_score_against(
-    table: pd.DataFrame, column: str, label: str, score: str = "iou", ax: Axes | None = None
-) -> Axes:
-    """Draw a score of every image against a measure of it, coloured by modality.
-
-    The measure's axis is logarithmic; images without it (NaN, 0) are left out and counted in the
-    title.
-    """
-    ax = plt.gca() if ax is None else ax
-    known = table[table[column] > 0]
-    plot_points(known, column, score, ax)
-    n_left_out = len(table) - len(known)
-    left_out = f", {n_left_out} without nuclei left out" if n_left_out else ""
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("{x:g}")
-    ax.set(xlabel=label, ylabel=f"{name_score(score)} of the foreground", ylim=(0, 1))
-    ax.set_title(f"n = {len(known)} images{left_out}")
     return ax
 
 

@@ -112,10 +112,12 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = plt.gca() if ax is None else ax
     known = errors[errors["n_true"] > 0].reset_index(drop=True)
-    labels = []
-    for row in known.itertuples():
-        counts = (row.n_true, "nucleus", "nuclei"), (row.n_images, "image", "images")
-        labels.append(label_row(row.modality, *counts))
+    labels = [
+        label_row(
+            row.modality, (row.n_true, "nucleus", "nuclei"), (row.n_images, "image", "images")
+        )
+        for row in known.itertuples()
+    ]
     height = 0.8 / len(ERRORS)
     for place, error in enumerate(ERRORS):
         y = known.index + (place - (len(ERRORS) - 1) / 2) * height
