@@ -1,7 +1,6 @@
 """Tables of nuclei: counts, intervals over fields, errors by modality, recall by size."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from helpers.evaluation.matching import average_precision
@@ -11,7 +10,6 @@ from helpers.evaluation.nuclei import (
     match_images,
     nuclei_table,
     pick_outcomes,
-    score_by_size,
     score_nuclei,
     tabulate_errors,
 )
@@ -161,31 +159,6 @@ def test_one_row_a_nucleus(matched):
     assert half["diameter_px"].tolist() == pytest.approx([2 * np.sqrt(16 / np.pi)] * 4)
     empty = nuclei_table(match_images(IMAGES[2:3]))
     assert len(empty) == 0 and empty.columns.tolist() == nuclei.columns.tolist()
-
-
-def test_recall_by_size():
-    nuclei = pd.DataFrame(
-        {
-            "diameter_px": [4, 8, 9, 9, 17, 17],
-            "iou": [0.4, 0.5, 0.6, 0.9, 0.7, 0.95],
-            "group": [0, 0, 1, 1, 2, 2],
-        }
-    )
-    found = score_by_size(nuclei, n_resamples=100)
-    assert found["threshold"].tolist() == [0.5] * 3 + [0.7] * 3
-    assert found["from_px"].tolist() == [0, 8, 16] * 2  # nothing from 11.3 to 16
-    assert found["to_px"].tolist() == [8, 11.3, 22.6] * 2
-    assert found["n_nuclei"].tolist() == [1, 3, 2] * 2
-    assert found["n_fields"].tolist() == [1, 2, 1] * 2
-    assert found["diameter_px"].tolist() == [4, 9, 17] * 2
-    assert found["estimate"].tolist() == pytest.approx([0, 1, 1, 0, 1 / 3, 1])
-    assert found["low"].isna().tolist() == [True, False, True] * 2
-    assert found.loc[4, ["low", "high"]].tolist() == [0, 0.5]
-
-
-def test_recall_by_size_of_no_nuclei_is_an_empty_table():
-    found = score_by_size(nuclei_table(match_images(IMAGES[2:3])))
-    assert len(found) == 0 and "estimate" in found
 
 
 def test_bad_input_is_refused():

@@ -20,7 +20,6 @@ from helpers.evaluation.matching import THRESHOLDS, match
 from helpers.evaluation.nuclei import (
     ERRORS,
     match_images,
-    score_by_size,
     score_nuclei,
     tabulate_errors,
 )
@@ -268,8 +267,9 @@ def test_bars_are_the_errors_of_each_modality_that_has_nuclei(matched):
 
 
 def test_recall_stands_at_the_size_of_the_nuclei():
-    sizes = {"diameter_px": [6, 6, 12, 20], "iou": [0.6, 0.1, 0.8, 1], "group": [0, 1, 0, 1]}
-    ax = nuclei.plot_recall_by_size(score_by_size(pd.DataFrame(sizes), n_resamples=50))
+    sizes = pd.DataFrame({"threshold": [0.5] * 3 + [0.7] * 3, "from_px": [0, 11.3, 16] * 2})
+    sizes = sizes.assign(diameter_px=[6, 12, 20] * 2, n_nuclei=[2, 1, 1] * 2, low=0, high=1)
+    ax = nuclei.plot_recall_by_size(sizes.assign(estimate=[0.5, 1, 1, 0, 1, 1]))
     at_50, at_70 = ax.lines
     assert at_50.get_xdata().tolist() == [6, 12, 20]
     assert at_50.get_ydata().tolist() == [0.5, 1, 1]

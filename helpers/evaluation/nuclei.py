@@ -16,21 +16,12 @@ from helpers.evaluation.matching import (
     Matching,
     match,
 )
-from helpers.evaluation.summary import (
-    Interval,
-    bootstrap_interval,
-    by_modality,
-    share_or_one,
-)
+from helpers.evaluation.summary import by_modality, share_or_one
 
 SCORES = ("ap_50", "ap_70", "ap_90", "mean_ap_50", "bowl", "recall_70", "pq", "aji")
 """For `summarise_scores`. All are pooled over nuclei but mean_ap_50 and bowl."""
 ERRORS = ("merged", "split", "inaccurate", "missed", "extra")
 """The ways to go wrong: four of a true nucleus, and an object where there is none."""
-SIZE_EDGES_PX = (0, 8, 11.3, 16, 22.6, 32, 45.3, 64, np.inf)
-"""Ends of the size classes; from one to the next the area of a nucleus doubles."""
-FOUND_FROM = (0.5, 0.7)
-"""IoU from which a nucleus of a size counts as found."""
 _COLUMNS = [f"tp_{round(100 * threshold)}" for threshold in THRESHOLDS]
 _COLUMN_OF = {"extra": "spurious"}
 """Columns of published tables keep the name they were written with."""
@@ -193,33 +184,3 @@ def tabulate_errors(table: pd.DataFrame) -> pd.DataFrame:
         shares = {error: 100 * n / n_true if n_true else np.nan for error, n in counts.items()}
         rows.append({"modality": modality, "n_images": len(chosen), "n_true": n_true, **shares})
     return pd.DataFrame(rows)
-
-
-def score_by_size(nuclei: pd.DataFrame, *, n_resamples: int = 2000) -> pd.DataFrame:
-    """Return which share of the true nuclei is found, by their diameter.
-
-    Parameters
-    ----------
-    nuclei : DataFrame
-        As `nuclei_table` gives it.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of `FOUND_FROM`, the `threshold`, and class between `SIZE_EDGES_PX`, which
-        includes its lower end: from_px, to_px, diameter_px (median of the class), n_nuclei,
-        n_fields, estimate, low, high (0 to 1; the ends NaN where there is one field). Classes
-        without nuclei are left out.
-    """
-    classes = pd.cut(nuclei["diameter_px"], SIZE_EDGES_PX, right=False, labels=False)
-    rows = []
-    for threshold in FOUND_FROM:
-        for place, chosen in nuclei.groupby(classes):
-            found = chosen["iou"] >= threshold
-            interval = bootstrap_interval(found, chosen["group"], n_resamples=n_resamples)
-            ends = SIZE_EDGES_PX[int(place) : int(place) + 2]
-            counts = (chosen["diameter_px"].median(), len(chosen), chosen["group"].nunique())
-            rows.append((threshold, *ends, *counts, *interval))
-    columns = ["threshold", "from_px", "to_px", "diameter_px", "n_nuclei", "n_fields"]
-    table = pd.DataFrame(rows, columns=[*columns, *Interval._fields])
-    return table[[*columns, "estimate", "low", "high"]]

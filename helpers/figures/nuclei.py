@@ -134,9 +134,9 @@ def plot_error_types(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_recall_by_size(sizes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the share of nuclei found against their diameter, by IoU; return the axes.
 
-    `sizes` is as `helpers.evaluation.nuclei.score_by_size` returns it. A point is a class
-    of sizes at its median, the line its 95 % interval over fields of view; the numbers on top are
-    the nuclei of each class.
+    `sizes` has a row for each IoU (`threshold`) and class of sizes: from_px, diameter_px, n_nuclei,
+    estimate, low and high (shares, 0 to 1). A point is a class at its median, the line its 95 %
+    interval over fields of view; the numbers on top are the nuclei of each class.
     """
     ax = plt.gca() if ax is None else ax
     for place, (threshold, rows) in enumerate(sizes.groupby("threshold")):
