@@ -186,17 +186,12 @@ def _judge(table: pd.DataFrame, location: str, content: dict) -> None:
 
 
 class Reading(NamedTuple):
-    """What the files of one image hold; without arrays where a fault is grave."""
+    """What the files of one image hold; without arrays where it cannot be read."""
 
     record: dict
     image: np.ndarray | None  # (H, W) or (H, W, 3), uint8 or uint16
     truth: Truth | None  # None without masks
     faults: list[Fault]
-
-    @property
-    def is_grave(self) -> bool:
-        """Whether the image cannot be used."""
-        return any(fault.fault in GRAVE for fault in self.faults)
 
 
 def read_entry(source: Source, masks: str, entry: Entry) -> Reading:
@@ -258,7 +253,7 @@ def _fill_cache(source: Source, masks: str, file: h5py.File) -> dict:
     records, counts = [], {}
     for number, reading in enumerate(_read_entries(source, unique, masks)):
         faults += reading.faults
-        if reading.is_grave:
+        if any(fault.fault in GRAVE for fault in reading.faults):
             continue
         file[f"images/{number}"] = reading.image
         if reading.truth is not None:

@@ -9,6 +9,7 @@ from helpers.data.sets import SETS
 from helpers.data.source import refuse_unsafe
 from helpers.run_folder import ROOT, shorten
 
+
 def fetch(name: str, folder: str | Path = ROOT / "data") -> Path:
     """Return the path of a set's archive, downloaded unless it is there and whole.
 

@@ -256,7 +256,5 @@ def _describe(source: "Source") -> str:
     return found
 
 
-
-
 def _stem(name: str) -> str:
     return splitext(basename(name))[0]

@@ -6,30 +6,16 @@ from typing import NamedTuple
 import pandas as pd
 
 MAX_OVERLAP = 0.05  # share of the foreground claimed twice, above which masks are wrong
-GRAVE = {
-    "no image file": "a folder <id> without a file in <id>/images, or a label image alone",
-    "several image files": "more than one file in <id>/images, or two of one id",
-    "duplicate id": "the same id in two places; the first counts, train before test",
-    "unreadable image": "damaged, not PNG, TIFF or JPEG, of floats, or not one image",
-    "no masks": "a training image without mask files, or no label image where others have one",
-    "several label images": "more than one label image for an image",
-    "unreadable mask": "damaged, not PNG or TIFF, or nuclei without numbers",
-    "mask of another size": "a mask whose height and width are not those of the image",
-    "overlapping masks": f"more than {MAX_OVERLAP:.0%} of the foreground claimed twice",
-    "number in several pieces": "nuclei that share numbers: a mask of all nuclei, or classes",
-    "faded edges": "values that fade at the edges, as in a smoothed or once compressed mask",
-    "ground as nucleus": "a nucleus over most of the image and all its borders: a reversed mask",
-}
-NOTED = {
-    "small overlap": f"at most {MAX_OVERLAP:.0%} of the foreground claimed twice",
-    "empty mask": "a mask file without foreground",
-    "hidden mask": "a mask whose every pixel later masks claim; it counts as no nucleus",
-    "label image of one value": "one nucleus in several pieces: perhaps a mask, not numbers",
-    "mask of several values": "values other than one foreground value; all count as foreground",
-    "identical pixels": "the same pixels under another id",
-    "transparent pixels": "pixels of alpha 0; they are kept as they are stored",
-    "file not in the layout": "a file outside images/, masks/ and labels/",
-}
+GRAVE = (
+    "no image file", "several image files", "duplicate id", "unreadable image", "no masks",
+    "several label images", "unreadable mask", "mask of another size", "overlapping masks",
+    "number in several pieces", "faded edges", "ground as nucleus",
+)  # fmt: skip
+"""Faults of images that cannot be used; data/README.md says what each of them means."""
+NOTED = (
+    "small overlap", "empty mask", "hidden mask", "label image of one value",
+    "mask of several values", "identical pixels", "transparent pixels", "file not in the layout",
+)  # fmt: skip
 REMEDIES = {
     "number in several pieces": "`--masks components` counts every connected piece as a nucleus",
     "faded edges": "`--masks components` cuts at half of the highest value and counts the pieces",

@@ -56,7 +56,7 @@ def read_any_image(
     Parameters
     ----------
     file : str, Path or bytes
-        PNG, TIFF or JPEG, or its content; what it holds counts, not its name.
+        PNG, TIFF or JPEG by its content, or that content.
     channel : int or str, optional
         A number from 1, the name that the file gives it, a colour of `CHANNELS`, "haematoxylin",
         or "rgb" for all of three. None takes an RGB image whole, and of several channels the one

@@ -1,4 +1,4 @@
-"""The published sets of annotated nuclei that are known by name: where they are and how they lie."""
+"""The published sets of annotated nuclei that are known by name: where and how they lie."""
 
 import re
 from collections.abc import Iterable

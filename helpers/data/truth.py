@@ -90,8 +90,8 @@ def _read_one(source: Source, entry: Entry, shape: tuple[int, int], masks: str) 
         raw = source.read(name)
         if masks == "numbered" and raw.startswith(JPEG_SIGNATURE):
             raise ValueError(
-                "a JPEG, which changes numbers; save it as PNG or TIFF, or let `--masks components` "
-                "count the pieces"
+                "a JPEG, which changes numbers; save it as PNG or TIFF, or let `--masks "
+                "components` count the pieces"
             )
         stored = read_label_image(raw, allow_colours=masks != "numbered")
     except Exception as reason:  # decoders raise many types for a damaged file
@@ -143,7 +143,10 @@ def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str
     if not present.all():
         found["hidden mask"] = [""] * int(np.count_nonzero(~present))
         labels = np.concatenate([[0], np.cumsum(present)])[labels]
-    faults = [Fault(name, entry.id, len(texts), name_some(filter(None, texts), 3, "; ")) for name, texts in found.items()]
+    faults = [
+        Fault(name, entry.id, len(texts), name_some(filter(None, texts), 3, "; "))
+        for name, texts in found.items()
+    ]
     if overlap_px:
         share = overlap_px / max(np.count_nonzero(labels), 1)
         fault = "overlapping masks" if share > MAX_OVERLAP else "small overlap"
@@ -187,7 +190,3 @@ def _fades(numbers: NDArray[np.integer], areas: NDArray[np.integer] | None = Non
     areas = _measure_pieces(numbers) if areas is None else areas
     n_tiny = np.count_nonzero(areas < TINY_PX)
     return bool(n_tiny >= 10 and n_tiny > len(areas) / 2 and len(np.unique(numbers)) > 4)
-
-
-
-
