@@ -59,7 +59,7 @@ PUBLISHED = {
 def test_sets_are_read_as_their_authors_publish_them(read, write_set, name, packed):
     data = read(write_set(PUBLISHED[name], "downloaded", packed=packed))
     assert (data.table["n_nuclei"] == 2).all()
-    assert set(data.faults["detail"]) <= {"image_description.csv"}, "what is not needed is no fault"
+    assert data.faults.empty, "what is not needed is no fault"
     groups = data.table.set_index("id")["known_group"].str.removeprefix("downloaded/").to_dict()
     assert (
         groups
@@ -69,6 +69,12 @@ def test_sets_are_read_as_their_authors_publish_them(read, write_set, name, pack
             "bsst265": {"Neuroblastoma_0": "", "Neuroblastoma_1": ""},
         }[name]
     )
+
+
+def test_a_file_of_groups_counts_in_a_published_layout_too(read, write_set):
+    more = {"TNBC_and_Brain_dataset/groups.csv": b"id,group\n01_1,x\n02_1,x\n"}
+    data = read(write_set(PUBLISHED["tnbc"] | more, "mine"))
+    assert data.table["known_group"].tolist() == ["mine/x", "", "mine/x"]
 
 
 def test_a_published_set_in_the_plain_layout_is_known_by_its_name(read, write_set):

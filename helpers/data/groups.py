@@ -8,8 +8,7 @@ from posixpath import basename
 
 import pandas as pd
 
-from helpers.data.layout import GROUPS
-from helpers.data.sets import find_set
+from helpers.data.sets import GROUPS, find_set
 from helpers.data.source import Source
 
 _ENDING = re.compile(r"\.(png|tiff?|jpe?g)$", re.IGNORECASE)

@@ -8,6 +8,7 @@ from posixpath import basename, dirname, join, split, splitext
 from typing import TYPE_CHECKING, NamedTuple
 
 from helpers.data.problems import name_some
+from helpers.data.sets import GROUPS
 
 if TYPE_CHECKING:
     from helpers.data.source import Source
@@ -27,8 +28,6 @@ PARTS = {
 }
 """Names of folders and archives, and the part of a data set that each stands for."""
 ORDER = ("train", "validation", "test")
-GROUPS = "groups.csv"
-"""The file that says which images a split must keep together."""
 LAYOUTS = """Allowed, as a folder or as a zip archive, with or without an enclosing folder:
   train/<id>/images/<file> and train/<id>/masks/<files>, also below val/ and test/
   stage1_train/<id>/... and stage1_test/<id>/..., or a folder with stage1_train.zip in it

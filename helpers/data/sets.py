@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+GROUPS = "groups.csv"
+"""The file that says which images a split must keep together."""
 _BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
 _CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
 
@@ -19,7 +21,7 @@ class ImageSet(NamedTuple):
     sha256: str | None = None  # None: nobody has published one; members are checked by their own
     size_mb: int | None = None
     group: str | None = None  # matches, in an id, what images must share to stay together
-    layout: tuple[tuple[str, str], ...] = ()  # path in the archive, path in `helpers.data.layout`
+    layout: tuple[tuple[str, str], ...] = ()  # folders in the archive, of `LAYOUTS` ("": not read)
     masks: str = "numbered"  # what is a nucleus in that layout, of `helpers.data.truth.MASKS`
 
 
@@ -56,8 +58,8 @@ SETS = {
         size_mb=1627,
         group=r".+(?=_\d+$)",  # the organ
         layout=(
-            (r".*\btissue images/([^/]+)", r"images/\1"),
-            (r".*\blabel masks/([^/]+)", r"labels/\1"),
+            (r"(.*/)?tissue images", "images"),
+            (r"(.*/)?label masks", "labels"),
         ),
     ),
     "tnbc": ImageSet(
@@ -70,8 +72,8 @@ SETS = {
         sha256="fa8a71748e04f5e6b8c9b5cdb79bb44c0096b6c0fd899c4b963e2e16fc521cf3",
         group=r"\d+(?=_)",  # the patient
         layout=(
-            (r".*\bSlide_\d+/([^/]+)", r"images/\1"),
-            (r".*\bGT_\d+/([^/]+)", r"labels/\1"),
+            (r"(.*/)?Slide_\d+", "images"),
+            (r"(.*/)?GT_\d+", "labels"),
         ),
         masks="components",
     ),
@@ -83,9 +85,9 @@ SETS = {
         "Kromp et al., Scientific Data 2020, https://doi.org/10.1038/s41597-020-00608-w",
         sha256="8285987ed4d57c46a46a55a33c1c085875ea41f429b59cde31d249741aa07ad1",
         layout=(
-            (r"(?:.*/)?rawimages/([^/]+)", r"images/\1"),
-            (r"(?:.*/)?groundtruth/([^/]+)", r"labels/\1"),
-            (r"(?:.*/)?(image_description\.csv)", r"\1"),
+            (r"(.*/)?rawimages", "images"),
+            (r"(.*/)?groundtruth", "labels"),
+            (r"(.*/)?visualized_groundtruth", ""),
         ),
     ),
 }
@@ -104,17 +106,23 @@ def find_set(source: str) -> ImageSet | None:
 def find_published_names(names: Iterable[str]) -> tuple[ImageSet | None, dict[str, str]]:
     """Return the set whose published layout these names have, and the new name of those it needs.
 
-    >>> found, known = find_published_names(["top/Slide_01/01_1.png", "top/GT_01/01_1.png", "top/"])
+    >>> found, known = find_published_names(["top/Slide_01/01_1.png", "top/GT_01/01_1.png", "a/b"])
     >>> found.masks, known
     ('components', {'top/Slide_01/01_1.png': 'images/01_1.png',
      'top/GT_01/01_1.png': 'labels/01_1.png'})
     """
-    names = list(names)
+    placed = {name: name.rpartition("/")[::2] for name in names if not name.endswith("/")}
+    folders = {folder for folder, _ in placed.values()}
     for each in SETS.values():
         found = [
-            {name: match.expand(new) for name in names if (match := re.fullmatch(old, name))}
+            dict.fromkeys((f for f in folders if re.fullmatch(old, f)), new)
             for old, new in each.layout
         ]
         if found and all(found):
-            return each, {old: new for part in found for old, new in part.items()}
+            known = {folder: new for part in found for folder, new in part.items() if new}
+            return each, {
+                name: GROUPS if file == GROUPS else f"{known[folder]}/{file}"
+                for name, (folder, file) in placed.items()
+                if folder in known or file == GROUPS
+            }
     return None, {}
