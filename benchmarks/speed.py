@@ -84,22 +84,17 @@ def measure(settings_file: str, steps: int, rounds: int) -> dict:
     chosen = compile_network(build_unet(settings, precision=device.precision), settings)
     batches = Batches(images, labels, settings)
     network = Network(chosen, settings, precision=device.precision)
-    rows = [
-        compare(
-            "training",
+    ways = {
+        "training": (
             lambda: plain.fit(x, y, batch_size=batch, verbose=0),
             lambda: chosen.fit(batches, shuffle=False, verbose=0),
-            len(images),
-            rounds,
         ),
-        compare(
-            "prediction",
+        "prediction": (
             lambda: plain.predict(x, batch_size=batch, verbose=0),
             lambda: [network.predict(image) for image in images],
-            len(images),
-            rounds,
         ),
-    ]
+    }
+    rows = [compare(what, *both, len(images), rounds) for what, both in ways.items()]
     epoch = measure_epoch(settings, images, labels, chosen, batches, rounds, device)
     return {"machine": describe_machine(), "device": str(device), "settings": settings_file,
             "rows": rows, "epoch": epoch}  # fmt: skip
@@ -113,26 +108,14 @@ def measure_epoch(settings, images, labels, model, batches, rounds, device) -> d
         for inputs, targets in ready:
             model.train_on_batch(inputs, targets)
 
-    def epochs():
-        with tempfile.TemporaryDirectory() as folder:
-            longer = settings.with_training(epoch_num=rounds + 1)
-            history = train(RunFolder(folder), longer, (images, labels), device=device)
-        return list(history["seconds"])[1:]
-
     keras.utils.set_random_seed(0)
-    bare_steps()
-    steps = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        bare_steps()
-        steps.append(time.perf_counter() - start)
-    whole = epochs()
-    ratio = statistics.median(whole) / statistics.median(steps)
-    row = {
-        "steps_s": round(statistics.median(steps), 2),
-        "epoch_s": round(statistics.median(whole), 2),
-        "ratio": round(ratio, 3),
-    }
+    steps, _ = time_pair(bare_steps, lambda: None, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        longer = settings.with_training(epoch_num=rounds + 1)
+        history = train(RunFolder(folder), longer, (images, labels), device=device)
+    step_s, epoch_s = statistics.median(steps), statistics.median(history["seconds"][1:])
+    row = {"steps_s": round(step_s, 2), "epoch_s": round(epoch_s, 2)}
+    row["ratio"] = round(epoch_s / step_s, 3)
     print(row, flush=True)
     return row
 

@@ -8,7 +8,6 @@ import pytest
 
 from helpers.analysis.modality import MODALITIES
 from helpers.data.data_set import read_data_set
-from helpers.data.sample import write_sample
 from helpers.evaluation.masks import dice
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
@@ -58,10 +57,9 @@ def test_rare_modalities_fill_what_common_ones_leave(folds):
 
 
 @pytest.fixture(scope="module")
-def sample(folds, tmp_path_factory):
+def sample(folds):
     """Three tiles or fewer of each of six fields of view, and what is known of them."""
-    folder = write_sample(tmp_path_factory.mktemp("sample"), seed=0)
-    data = read_data_set(folder, cache_dir=tmp_path_factory.mktemp("cache")).labelled
+    data = read_data_set("sample").labelled
     known = folds.describe_images(data)
     in_large = known["group"].isin(known["group"].value_counts().index[:6])
     chosen = in_large & (known.groupby("group").cumcount() < 3)

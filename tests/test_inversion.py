@@ -8,7 +8,6 @@ import pytest
 
 from helpers.analysis.modality import MODALITIES, find_modalities
 from helpers.data.data_set import read_data_set
-from helpers.data.sample import write_sample
 from helpers.inversion.runs import (
     ExperimentError,
     _key,
@@ -180,11 +179,9 @@ def test_the_kept_trainings_are_read_by_the_same_command():
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
+def sample():
     """The sample's images, one of eight for the test, and what is known of them."""
-    folder = tmp_path_factory.mktemp("sample")
-    write_sample(folder / "sample")
-    data = read_data_set(folder / "sample", cache_dir=folder / "cache").labelled
+    data = read_data_set("sample").labelled
     data = data.select(np.arange(len(data)) % 3 == 0)
     modalities = find_modalities(data.images)["modality"]
     sides = np.where(np.arange(len(data)) % 8 == 0, "test", "train")

@@ -243,16 +243,13 @@ def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
     comparison = compare_published(tables, name="reference")
     ax = nuclei.plot_published(comparison)
     row = comparison.iloc[-1]
-    lines = {line.get_label(): line for line in ax.lines}
-    others = read_published().dropna(subset="ap_50")["method"]
-    assert list(lines) == [*(f"{name} (published)" for name in others), "reference"]
-    assert lines["reference"].get_xdata().tolist() == list(THRESHOLDS[:9])
-    assert lines["reference"].get_ydata().tolist() == row[list(POOLED)].tolist()
+    assert len(ax.lines) == read_published()["ap_50"].notna().sum() + 1
+    ours = next(line for line in ax.lines if line.get_label() == "reference")
+    np.testing.assert_array_equal(ours.get_xydata().T, [THRESHOLDS[:9], row[list(POOLED)]])
     intervals, band = ax.collections
     assert intervals.get_segments()[0][:, 1].tolist() == [row["ap_50_low"], row["ap_50_high"]]
     edges = band.get_paths()[0].vertices
     assert {row["ap_50_seed_low"], row["ap_50_seed_high"]} <= set(edges[edges[:, 0] == 0.5, 1])
-    assert title_of(ax) == "n = 12 nuclei in 3 images"
 
 
 def test_bars_are_the_errors_of_each_modality_that_has_nuclei(matched):

@@ -1,7 +1,7 @@
 """Train the variants of the experiment, resume what was interrupted, and say how masks fail."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -177,45 +177,45 @@ def read_variants(run: RunFolder) -> pd.DataFrame:
     return mark_failures(table.reset_index(drop=True))
 
 
-def summarise_variants(
-    table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def summarise_variants(table: pd.DataFrame) -> pd.DataFrame:
     """Return each measure by variant, view and modality, with its interval and spread over seeds.
 
-    `table` is as `run_variants` returns it; the seeds of an image are
-    averaged before the bootstrap over fields of view. One row a variant, view, modality and measure
-    (those of `MEASURES`; all 0 to 1): estimate, low and high (95 %; NaN where there is one field),
-    n_images, n_fields, seed_low and seed_high (smallest and largest mean of one seed), n_seeds.
+    `table` is as `run_variants` returns it; the seeds of an image are averaged before the bootstrap
+    over fields of view. One row a variant, view, modality and measure (those of `MEASURES`; all 0
+    to 1): estimate, low and high (95 %; NaN where there is one field), n_images, n_fields, seed_low
+    and seed_high (smallest and largest mean of one seed), n_seeds.
     """
     rows = []
     for (variant, view), scores in table.groupby(["variant", "view"], sort=False):
-        for modality in MODALITIES:
-            part = scores[scores["modality"] == modality]
-            if part.empty:
-                continue
+        for modality, part in _by_modality(scores):
             images = part.groupby("id").agg({"group": "first", **dict.fromkeys(MEASURES, "mean")})
             by_seed = part.groupby("seed")[list(MEASURES)].mean()
-            about = {"variant": variant, "view": view, "modality": modality}
             for measure in MEASURES:
-                numbers = _interval(images[measure], images["group"], n_resamples, seed)
+                about = {"variant": variant, "view": view, "modality": modality, "measure": measure}
                 spread = {"seed_low": by_seed[measure].min(), "seed_high": by_seed[measure].max()}
-                rows.append(about | {"measure": measure} | numbers | spread)
-                rows[-1]["n_seeds"] = len(by_seed)
+                numbers = _interval(images[measure], images["group"])
+                rows.append(about | numbers | spread | {"n_seeds": len(by_seed)})
     return pd.DataFrame(rows)
 
 
-def compare_variants(
-    table: pd.DataFrame, measure: str = "iou", *, n_resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Return by how much each variant exceeds the one that it differs from, on the same images.
+def _by_modality(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the modalities that occur, in their order, and their rows."""
+    for modality in MODALITIES:
+        part = table[table["modality"] == modality]
+        if len(part):
+            yield modality, part
 
-    `table` is as `run_variants` returns it; the view "ours" of each variant
-    is compared, on images and variants of which both are there. One row a variant and modality:
-    variant, differs_from, modality; estimate of the difference, low, high (95 %, over fields of
-    view; NaN with one field), n_images and n_fields.
+
+def compare_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how much the IoU of each variant exceeds that of the one that it differs from.
+
+    `table` is as `run_variants` returns it; the view "ours" of each variant is compared, on images
+    of which both are there. One row a variant and modality: variant, differs_from, modality;
+    estimate of the difference, low, high (95 %, over fields of view; NaN with one field), n_images
+    and n_fields.
     """
     ours = table[table["view"] == "ours"]
-    means = ours.groupby(["variant", "modality", "group", "id"])[measure].mean()
+    means = ours.groupby(["variant", "modality", "group", "id"])["iou"].mean()
     present = list(dict.fromkeys(ours["variant"]))
     rows = []
     for name in present:
@@ -223,28 +223,14 @@ def compare_variants(
         if other not in present:
             continue
         difference = (means[name] - means[other]).dropna().reset_index()
-        for modality in MODALITIES:
-            part = difference[difference["modality"] == modality]
-            if len(part):
-                about = {"variant": name, "differs_from": other, "modality": modality}
-                rows.append(about | _interval(part[measure], part["group"], n_resamples, seed))
+        for modality, part in _by_modality(difference):
+            about = {"variant": name, "differs_from": other, "modality": modality}
+            rows.append(about | _interval(part["iou"], part["group"]))
     return pd.DataFrame(rows)
 
 
-def _interval(values: pd.Series, fields: pd.Series, n_resamples: int, seed: int) -> dict:
+def _interval(values: pd.Series, fields: pd.Series) -> dict:
     """Return mean, interval over fields of view (NaN for a single one) and counts."""
-    found = bootstrap_interval(values.astype(float), fields, n_resamples=n_resamples, seed=seed)
+    found = bootstrap_interval(values.astype(float), fields)
     numbers = {"estimate": found.estimate, "low": found.low, "high": found.high}
     return numbers | {"n_images": len(values), "n_fields": fields.nunique()}
-
-
-def write_findings(run: RunFolder) -> pd.DataFrame:
-    """Write `experiment.csv` and `changes.csv` of a run from its images' scores; return the first.
-
-    No image is read. For the published run give `RunFolder("inversion", replace_published=True)`.
-    """
-    table = read_variants(RunFolder(run.path / "experiment"))
-    summary = summarise_variants(table)
-    run.write_csv("experiment.csv", summary.round(4))
-    run.write_csv("changes.csv", compare_variants(table).round(4))
-    return summary
