@@ -161,11 +161,10 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
             "(`make install`, or pip install -r requirements.lock)"
         ) from None
     except PapermillExecutionError as error:
-        reason, cell = f"{error.ename}: {error.evalue}", (error.exec_count, error.source)
-        raise _failure(notebook, copy, reason, *cell) from None
+        raise _failure(notebook, copy, f"{error.ename}: {error.evalue}") from None
     except (DeadKernelError, CellExecutionError) as error:
         reason = f"{type(error).__name__}: the kernel died (out of memory is the usual reason)"
-        raise _failure(notebook, copy, reason, *_find_last_cell(copy)) from None
+        raise _failure(notebook, copy, reason) from None
     finally:
         _forget_paths(copy)
     html, _ = HTMLExporter().from_filename(str(copy))
@@ -184,25 +183,19 @@ class _Epochs:
         """Nothing is held back."""
 
 
-def _failure(
-    notebook: Path, copy: Path, reason: str, number: int = 0, source: str = ""
-) -> SeriesError:
-    """Return the error that names the notebook, the cell and what went wrong there."""
-    lines = source.strip().splitlines()
-    cell = f"cell In [{number}], `{lines[0]}`" if lines else "no cell: the kernel did not start"
-    return SeriesError(
-        f"{notebook.stem} failed in {cell}\n  {reason}\n  as far as it came: {shorten(copy)}"
-    )
-
-
-def _find_last_cell(copy: Path) -> tuple[int, str]:
-    """Return number and source of the last cell that was started before the kernel died."""
+def _failure(notebook: Path, copy: Path, reason: str) -> SeriesError:
+    """Return the error that names the notebook, the last cell that started, and what went wrong."""
     import nbformat
 
     cells = nbformat.read(copy, as_version=4).cells if copy.is_file() else []
     code = enumerate((cell for cell in cells if cell.cell_type == "code"), 1)
     started = [(n, c.source) for n, c in code if c.metadata.get("papermill", {}).get("start_time")]
-    return started[-1] if started else (0, "")
+    place = "no cell: the kernel did not start"
+    for number, source in started[-1:]:
+        place = f"cell In [{number}], `{source.strip().splitlines()[0]}`"
+    return SeriesError(
+        f"{notebook.stem} failed in {place}\n  {reason}\n  as far as it came: {shorten(copy)}"
+    )
 
 
 def _forget_paths(copy: Path) -> None:
