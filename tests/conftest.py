@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from helpers.data.data_set import read_data_set
-from helpers.run_folder import ROOT
+from helpers.run_folder import ROOT, RunFolder
 from helpers.training.devices import Device
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
@@ -81,6 +81,16 @@ def files_of(name, image, masks=(), folder=""):
         content = mask if isinstance(mask, bytes) else png(mask)
         files[f"{folder}{name}/masks/{number:02d}.png"] = content
     return files
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "run")
 
 
 @pytest.fixture

@@ -19,18 +19,14 @@ pytestmark = pytest.mark.slow
 TINY = generate_settings(
     1, base_filters=2, input_size=32, epoch_num=1, steps_per_epoch=1, validation_split_ratio=0.25
 )
-
-
-@pytest.fixture(scope="module")
-def folds():
-    return load_benchmark("cross_validation")
+folds = load_benchmark("cross_validation")
 
 
 # ---------------------------------------------------------------- which image in which fold
 
 
 @pytest.mark.parametrize("n_folds", [2, 5, 10])
-def test_groups_stay_whole_and_modalities_are_spread(folds, n_folds):
+def test_groups_stay_whole_and_modalities_are_spread(n_folds):
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 7, 60)
     groups = np.repeat(np.arange(60), sizes)
@@ -45,7 +41,7 @@ def test_groups_stay_whole_and_modalities_are_spread(folds, n_folds):
     assert (found != other).any(), "the seed decides"
 
 
-def test_rare_modalities_fill_what_common_ones_leave(folds):
+def test_rare_modalities_fill_what_common_ones_leave():
     # Five groups of "a" leave the third fold one short; the only group of "b" goes there.
     found = folds.assign_folds(range(6), ["a"] * 5 + ["b"], 3, seed=0)
     assert np.bincount(found)[1:].tolist() == [2, 2, 2]
@@ -57,7 +53,7 @@ def test_rare_modalities_fill_what_common_ones_leave(folds):
 
 
 @pytest.fixture(scope="module")
-def sample(folds):
+def sample():
     """Three tiles or fewer of each of six fields of view, and what is known of them."""
     data = read_data_set("sample").labelled
     known = folds.describe_images(data)
@@ -67,7 +63,7 @@ def sample(folds):
 
 
 @pytest.fixture(scope="module")
-def make_plan(folds, sample):
+def make_plan(sample):
     def make(folder, split="grouped", settings=TINY, n_folds=3):
         return folds.plan_folds(RunFolder(folder), settings, *sample, split, n_folds)
 
@@ -75,7 +71,7 @@ def make_plan(folds, sample):
 
 
 @pytest.fixture(scope="module")
-def finished(folds, make_plan, tmp_path_factory):
+def finished(make_plan, tmp_path_factory):
     """A grouped and a random cross-validation; of the random one only the second fold."""
     folder = tmp_path_factory.mktemp("cross") / "validation"
     grouped = folds.run_folds(make_plan(folder), DEVICE)
@@ -83,7 +79,7 @@ def finished(folds, make_plan, tmp_path_factory):
     return folder, grouped, random
 
 
-def test_every_image_is_tested_once_and_scored(folds, finished, sample):
+def test_every_image_is_tested_once_and_scored(finished, sample):
     folder, grouped, random = finished
     data, _ = sample
     assert sorted(grouped["id"]) == sorted(data.ids)
@@ -107,7 +103,7 @@ def test_a_random_fold_leaks_and_a_grouped_one_does_not(finished, make_plan):
     assert random["has_sibling"].any()
 
 
-def test_finished_folds_are_read_and_not_trained_again(folds, finished, make_plan, monkeypatch):
+def test_finished_folds_are_read_and_not_trained_again(finished, make_plan, monkeypatch):
     folder, grouped, _ = finished
     assert not list(folder.rglob("checkpoint.keras"))
     monkeypatch.setattr(folds, "train", lambda *a, **k: pytest.fail("trained"))
@@ -122,7 +118,7 @@ def test_finished_folds_are_read_and_not_trained_again(folds, finished, make_pla
         ({}, 4, r"n_folds 3 \(now 4\)"),
     ],
 )
-def test_folds_of_another_plan_are_refused(folds, finished, make_plan, changes, n_folds, message):
+def test_folds_of_another_plan_are_refused(finished, make_plan, changes, n_folds, message):
     folder, _, _ = finished
     plan = make_plan(folder, "random", TINY.with_training(**changes), n_folds)
     with pytest.raises(ValueError, match=f"{message}.*another --output"):
@@ -137,7 +133,7 @@ def test_precision_and_the_place_of_the_data_may_change(make_plan, tmp_path):
         assert key == make_plan(tmp_path).about["key"]
 
 
-def test_an_interrupted_fold_resumes(folds, make_plan, tmp_path, monkeypatch):
+def test_an_interrupted_fold_resumes(make_plan, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
@@ -167,7 +163,7 @@ class Half:
         return maps
 
 
-def test_postprocessing_drops_nuclei_and_leaves_the_foreground(folds, sample):
+def test_postprocessing_drops_nuclei_and_leaves_the_foreground(sample):
     data, known = sample
     sides = np.array(["test"] + ["train"] * (len(data) - 1))
     network = Half()
@@ -190,7 +186,7 @@ def some_scores(values, **columns):
     return pd.DataFrame(table | {"dice": values, "iou": np.array(values) / 2} | columns)
 
 
-def test_the_gain_of_leaking_images_is_seen_apart(folds):
+def test_the_gain_of_leaking_images_is_seen_apart():
     modality = [MODALITIES[0]] * 4 + [MODALITIES[2]] * 2
     grouped = some_scores([0.5, 0.6, 0.7, 0.8, 0.3, 0.4], modality=modality)
     gain = np.array([0.1, 0.1, 0, 0, 0.2, 0.2])
@@ -206,7 +202,7 @@ def test_the_gain_of_leaking_images_is_seen_apart(folds):
     assert ("dice", MODALITIES[2], "without") not in rows.index
 
 
-def test_only_common_images_are_compared_and_one_field_has_no_interval(folds):
+def test_only_common_images_are_compared_and_one_field_has_no_interval():
     grouped = some_scores([0.1, 0.5, 0.6, 0.9], group=7)
     random = some_scores([0.0, 0.7, 0.7, 0.0]).iloc[[2, 1]]
     row = folds.compare_splits(grouped, random).iloc[0]
@@ -215,14 +211,14 @@ def test_only_common_images_are_compared_and_one_field_has_no_interval(folds):
     assert row[["low", "high"]].isna().all()
 
 
-def test_the_published_comparison_comes_from_the_folds_that_are_kept(folds):
+def test_the_published_comparison_comes_from_the_folds_that_are_kept():
     run = RunFolder("cross_validation")
     splits = [folds.read_folds(RunFolder(run.path / name)) for name in folds.SPLITS]
     found = folds.compare_splits(*splits)
     pd.testing.assert_frame_equal(found.round(4), run.read_csv("comparison.csv"), atol=1e-4)
 
 
-def test_the_kept_folds_are_read_by_the_same_command(folds):
+def test_the_kept_folds_are_read_by_the_same_command():
     run = RunFolder(RunFolder("cross_validation").path / "grouped")
     known = folds.read_folds(run).sort_values("id")
     known = known.assign(unit=known["group"], n_nuclei=known["n_true"])
@@ -245,7 +241,7 @@ def test_the_kept_folds_are_read_by_the_same_command(folds):
     ],
 )
 def test_wrong_arguments_end_with_one_message(
-    folds, sample, tmp_path, monkeypatch, capsys, wrong, message
+    sample, tmp_path, monkeypatch, capsys, wrong, message
 ):
     class Data:
         labelled = sample[0]

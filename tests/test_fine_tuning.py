@@ -13,11 +13,7 @@ from helpers.settings import generate_settings, load_settings
 from tests.conftest import DEVICE, load_benchmark
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def fine_tuning():
-    return load_benchmark("fine_tuning")
+fine_tuning = load_benchmark("fine_tuning")
 
 
 def settings_for(**changes):
@@ -54,7 +50,7 @@ def test_the_settings_go_on_from_the_reference():
     assert ours.training.learning_rate < theirs.training.learning_rate
 
 
-def test_a_sample_is_split_by_field_and_by_seed(fine_tuning, tmp_path):
+def test_a_sample_is_split_by_field_and_by_seed(tmp_path):
     settings = load_settings("settings/fine_tuning.json")
     split = fine_tuning.draw_split(tmp_path, 11, settings)
     ids = [name for side in split.values() for name in side.ids]
@@ -62,7 +58,7 @@ def test_a_sample_is_split_by_field_and_by_seed(fine_tuning, tmp_path):
     assert all(len(side) >= 5 for side in split.values())
 
 
-def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from(fine_tuning):
+def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from():
     settings = load_settings("settings/fine_tuning.json")
     groups = np.arange(120) // 2  # two images a field
     sides = np.array(["train", "validation", "test", "left out"])[groups % 4]
@@ -81,7 +77,7 @@ def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from(fine
     assert list(other["test"].ids) != list(split["test"].ids)
 
 
-def test_every_way_is_scored_on_the_same_images(fine_tuning, start, tmp_path, monkeypatch):
+def test_every_way_is_scored_on_the_same_images(start, tmp_path, monkeypatch):
     split = {"train": Images(4, 0), "validation": Images(2, 1), "test": Images(3, 2)}
     settings = settings_for(epoch_num=1, steps_per_epoch=2, batch_size=2, learning_rate=1e-6)
     folder = tmp_path / "trainings"

@@ -30,11 +30,6 @@ from tests.conftest import box, files_of, some_image
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-@pytest.fixture
 def masks(rng):
     return rng.random((31, 17)) < 0.4, rng.random((31, 17)) < 0.3
 

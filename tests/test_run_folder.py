@@ -18,11 +18,6 @@ from helpers.run_folder import (
 
 
 @pytest.fixture
-def run(tmp_path):
-    return RunFolder(tmp_path / "run")
-
-
-@pytest.fixture
 def places(tmp_path, monkeypatch):
     """Folders of their own for runs and published runs."""
     monkeypatch.setattr(run_folder, "RUNS", tmp_path / "runs")

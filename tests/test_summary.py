@@ -13,11 +13,6 @@ from helpers.evaluation.summary import (
 )
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
 def test_a_mean_has_the_normal_interval(rng):
     values = rng.normal(0.8, 0.1, 400)
     interval = bootstrap_interval(values, np.arange(400))

@@ -53,11 +53,6 @@ def some_set(n, seed):
 TRAIN, VALIDATION = some_set(4, seed=0), some_set(3, seed=1)
 
 
-@pytest.fixture
-def run(tmp_path):
-    return RunFolder(tmp_path / "run")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that is finished after two epochs, for tests that only read it, and its history."""

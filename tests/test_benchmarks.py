@@ -1,4 +1,4 @@
-"""The benchmark of sizes: which images it takes, how it resizes them, and what it counts."""
+"""Benchmarks that train nothing: sizes, several networks together, choices behind the network."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
+from helpers.network.prediction import Network
+from helpers.settings import generate_settings
+from helpers.targets import get_target
 from tests.conftest import load_benchmark
 
+postprocessing, sizes, together = map(load_benchmark, ("postprocessing", "sizes", "together"))
+SETTINGS = generate_settings(1, base_filters=2, input_size=16)
 
-@pytest.fixture(scope="module")
-def sizes():
-    return load_benchmark("sizes")
+# ---------------------------------------------------------------- sizes
 
 
 class Bright:
@@ -40,7 +43,7 @@ def some_data(*pairs):
     return SimpleNamespace(images=images, labels=labels, ids=[str(k) for k in range(len(pairs))])
 
 
-def test_the_images_cover_the_range_and_have_nuclei(sizes):
+def test_the_images_cover_the_range_and_have_nuclei():
     diameters_px = [40, np.nan, 8, 30, 20, 10, np.nan]
     for seed in range(5):
         drawn = sizes.draw_images(diameters_px, 2, np.random.default_rng(seed))
@@ -52,7 +55,7 @@ def test_the_images_cover_the_range_and_have_nuclei(sizes):
 
 
 @pytest.mark.parametrize("diameter_px", [8, 23, 80])
-def test_nuclei_get_the_diameter_that_is_asked_for(sizes, diameter_px):
+def test_nuclei_get_the_diameter_that_is_asked_for(diameter_px):
     image, labels = draw_discs()
     resized, truth = sizes.resize_nuclei(image, labels, diameter_px)
     assert sizes.measure_diameter(truth) == pytest.approx(diameter_px, rel=0.06)
@@ -61,13 +64,13 @@ def test_nuclei_get_the_diameter_that_is_asked_for(sizes, diameter_px):
     assert np.unique(truth).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_what_would_be_too_small_or_too_large_is_skipped(sizes):
+def test_what_would_be_too_small_or_too_large_is_skipped():
     image, labels = draw_discs()
     assert sizes.resize_nuclei(image, labels, 6) is None
     assert sizes.resize_nuclei(image, labels, 600) is None
 
 
-def test_equal_scales_are_computed_once(sizes):
+def test_equal_scales_are_computed_once():
     image, _ = draw_discs()
     network = Bright()
     found = sizes.segment_ways(network, image, 20, (10, 60))
@@ -79,7 +82,7 @@ def test_equal_scales_are_computed_once(sizes):
     assert wide.scales.count(0.5) == 1
 
 
-def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way(sizes):
+def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way():
     data = some_data(draw_discs(), draw_discs(radius_px=12), draw_discs(radius_px=16))
     table = sizes.measure(Bright(widest_px=45), data, (10, 40), diameters_px=(10, 32, 64))
     assert table["way"].tolist() == ["as_is", "found", "given"] * 3
@@ -94,7 +97,79 @@ def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way(sizes):
     assert (table["ap_50"] <= table["ap_50_high"]).all()
 
 
-def test_a_size_that_no_image_can_take_has_no_row(sizes):
+def test_a_size_that_no_image_can_take_has_no_row():
     table = sizes.measure(Bright(), some_data(draw_discs()), (10, 60), diameters_px=(5, 20))
     assert table["diameter_px"].unique().tolist() == [20]
     assert table["ap_50_low"].isna().all()  # one image says nothing about the next
+
+
+# ---------------------------------------------------------------- several networks together
+
+
+class Half(Network):
+    """Sees the nuclei of one half of an image, and swears that the other half is empty."""
+
+    def __init__(self, side, target="flow", **postprocessing):
+        settings = SETTINGS.with_overrides({"target": target})
+        self.settings, self.side = settings.with_postprocessing(**postprocessing), side
+
+    def predict_maps(self, image):
+        seen = image.copy()
+        seen[:, slice(0, 20) if self.side == "right" else slice(20, 40)] = 0
+        return self.target.encode(seen.astype(np.int32))
+
+
+def two_nuclei():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[5:15, 5:15], labels[5:15, 25:35] = 1, 2
+    return labels
+
+
+def test_what_either_sees_has_half_the_probability():
+    both = together.Together([Half("left"), Half("right")])
+    probabilities = both.predict(two_nuclei())
+    np.testing.assert_array_equal(probabilities, two_nuclei().astype(bool) * np.float32(0.5))
+
+
+def test_nuclei_are_made_with_the_thresholds_of_the_first():
+    def count(first, second):
+        networks = [Half("left", threshold=first), Half("right", threshold=second)]
+        return together.Together(networks).segment(two_nuclei()).max()
+
+    assert count(0.4, 0.6) == 2
+    assert count(0.6, 0.4) == 0
+
+
+def test_networks_of_different_targets_have_no_mean():
+    with pytest.raises(ValueError, match=r"different targets \(distance, flow\).*--runs"):
+        together.Together([Half("left"), Half("right", target="distance")])
+
+
+# ---------------------------------------------------------------- choices behind the network
+
+
+class Unsure:
+    """Knows the truth, and sees a speck besides, of which it is not sure, unless it may flip."""
+
+    target = get_target("flow")
+
+    def __init__(self):
+        self.settings = SETTINGS.with_postprocessing(min_confidence=0.8)
+
+    def predict_maps(self, labels):
+        maps = self.target.encode(labels)
+        if self.settings.postprocessing.test_time_augmentation == "none":
+            maps[30:36, 30:36, 0] = 0.6
+        return maps
+
+
+def test_each_choice_is_taken_back_alone():
+    labels = np.zeros((40, 40), np.int32)
+    labels[5:20, 5:20] = 1
+    network, validation = Unsure(), SimpleNamespace(images=[labels], labels=[labels])
+    table = postprocessing.measure(network, validation)
+    found = table.set_index(["looks", "choice"])["ap_50"]
+    assert found["none", "as stored"] == found["none", "nothing dropped by its area"] == 1
+    assert found["none", "nothing dropped by its probability"] == 0.5
+    assert (found[["flips", "scales"]] == 1).all()
+    assert network.settings.postprocessing.test_time_augmentation == "none"  # as it was
