@@ -169,7 +169,9 @@ def test_each_published_set_has_a_licence_and_a_citation():
         assert each.licence in ("CC0", "CC BY 4.0") and "https://doi.org/" in each.citation
 
 
-@pytest.mark.parametrize("name", ["nuinsseg", "tnbc", "bsst265"])
+@pytest.mark.parametrize(
+    "name", ["tnbc", "bsst265", pytest.param("nuinsseg", marks=pytest.mark.slow)]
+)
 def test_the_real_sets_are_read_without_faults(shared_sources, name):
     session = start_session("settings/quick.json", str(shared_sources / f"{name}.zip"))
     data = session.read_data()
