@@ -25,9 +25,10 @@ from helpers.targets import Target
 
 TAKEN_BACK = {
     "as stored": {},
-    "nothing dropped by its probability": {"min_confidence": 0.0},
+    "without the score": {"score": None},
+    "nothing dropped by its probability": {"score": None, "min_confidence": 0.0},
     "nothing dropped by its area": {"min_area_px": 0},
-    "nothing dropped": {"min_confidence": 0.0, "min_area_px": 0},
+    "nothing dropped": {"score": None, "min_confidence": 0.0, "min_area_px": 0},
 }
 """What is changed in the stored choices."""
 

@@ -89,13 +89,12 @@ def segment_ways(
 
     Equal scales are computed once.
     """
-    trial = choose_scale(network, image, known=known)
-    given = choose_scale(network, image, diameter_px=diameter_px, known=known)
-    scales = {"as_is": 1.0, "found": trial.scale, "given": given.scale}
-    labels = {} if trial.labels is None else {trial.scale: trial.labels}
-    for scale in scales.values():
-        if scale not in labels:
-            labels[scale] = network.segment(image, scale=scale)
+    chosen = {
+        "found": choose_scale(network, image, known=known),
+        "given": choose_scale(network, image, diameter_px=diameter_px, known=known),
+    }
+    scales = {"as_is": 1.0} | {way: choice.scale for way, choice in chosen.items()}
+    labels = {scale: network.segment(image, scale=scale) for scale in set(scales.values())}
     return {way: Found(scale, labels[scale]) for way, scale in scales.items()}
 
 

@@ -44,6 +44,7 @@ PREDICT = {
     "pattern": Declared("str", 'which files, such as "*.tif"'),
     "diameter_px": Declared(OPTIONAL("float"), "median diameter of the nuclei, in pixels"),
     "pixel_size_um": Declared(OPTIONAL("float"), "side of a pixel, in micrometres"),
+    "operating_point": Declared(OPTIONAL("str"), "precise, balanced or complete"),
     "overwrite": Declared("bool", "replace files that were made otherwise"),
 }
 SETTINGS = {

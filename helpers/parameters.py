@@ -248,6 +248,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "threshold": partial(_must, "above 0 and below 1", lambda value: 0 < value < 1),
     "diameter_px": POSITIVE,
     "pixel_size_um": POSITIVE,
+    "operating_point": partial(_one_of, ("precise", "balanced", "complete")),
     "faults": partial(_one_of, ("refuse", "skip")),
     "masks": partial(_one_of, ("numbered", "components", "inverted")),
     "targets": partial(_one_of, TARGETS),

@@ -231,6 +231,20 @@ class Postprocessing(Strict):
             )
         return self
 
+    def least_score(self, operating_point: str | None = None) -> float:
+        """Return the score from which a nucleus stays; without a score, its mean probability.
+
+        `operating_point` is another than the stored one; it raises ValueError if there is none.
+        """
+        if operating_point is None and self.score is None:
+            return self.min_confidence
+        points = self.score.operating_points if self.score else {}
+        chosen = operating_point or self.operating_point
+        if chosen not in points:
+            there_are = ", ".join(points) or "none, as this network has no score of its nuclei"
+            raise ValueError(f"operating_point {chosen!r}: there are {there_are}")
+        return points[chosen]
+
 
 class Settings(Strict):
     """A complete settings file."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from skimage.measure import label
+from skimage.segmentation import relabel_sequential
 
 from helpers.network.prediction import Network
 from helpers.settings import generate_settings
@@ -29,6 +30,10 @@ class Bright:
         areas = np.bincount(labels.ravel())
         too_wide = np.sqrt(areas * 4 / np.pi) * scale > self.widest_px
         return np.where(too_wide[labels], 0, labels)
+
+    def find(self, image, *, scale=1.0, least=None):
+        labels = relabel_sequential(self.segment(image, scale=scale))[0].astype(np.int32)
+        return labels, np.full(labels.max(), 0.9)
 
 
 def draw_discs(side_px=96, radius_px=10):
@@ -70,16 +75,9 @@ def test_what_would_be_too_small_or_too_large_is_skipped():
     assert sizes.resize_nuclei(image, labels, 600) is None
 
 
-def test_equal_scales_are_computed_once():
-    image, _ = draw_discs()
-    network = Bright()
-    found = sizes.segment_ways(network, image, 20, (10, 60))
-    assert network.scales == [1, 0.5]  # the trials saw the whole image
-    assert {way: one.scale for way, one in found.items()} == dict.fromkeys(found, 1)
-    wide = Bright()
-    found = sizes.segment_ways(wide, image, 14.142, (5, 10))
-    assert [found[way].scale for way in ("as_is", "found", "given")] == [1, 0.5, 0.5]
-    assert wide.scales.count(0.5) == 1
+def test_every_way_has_its_scale():
+    found = sizes.segment_ways(Bright(), draw_discs()[0], 80, (10, 60))
+    assert [found[way].scale for way in ("as_is", "found", "given")] == [1, 1, 0.3062]
 
 
 def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way():

@@ -25,9 +25,9 @@ def sample():
 
 
 def test_a_training_image_is_at_no_distance_and_most_fields_are_usual(sample):
-    data, looks, groups = sample
+    _, looks, groups = sample
     known = Familiarity.fit_looks(looks, groups)
-    assert known.distance(data.images[0]) == pytest.approx(0, abs=1e-9)
+    assert known.distances(looks[:1]) == pytest.approx(0, abs=1e-9)
     far = []
     for group in np.unique(groups):
         others = Familiarity(looks[groups != group], known.limit)
@@ -53,7 +53,8 @@ def test_tiles_of_a_field_do_not_vouch_for_one_another(sample):
 @pytest.mark.parametrize("level", [0, 255])
 def test_a_constant_image_has_a_distance(level):
     known = Familiarity.fit_looks(measure_looks([GLOWING, STAINED]), [0, 1])
-    assert np.isfinite(known.distance(np.full((40, 40), level, np.uint8)))
+    constant = measure_looks([np.full((40, 40), level, np.uint8)])
+    assert np.isfinite(known.distances(constant)).all()
 
 
 def test_familiarity_survives_a_file(sample, tmp_path):
@@ -79,10 +80,13 @@ def test_colours_are_judged_apart_from_brightness():
     tissue = np.full((40, 40, 3), (200, 120, 190), np.uint8)
     known = Familiarity.fit_looks(measure_looks([tissue, GLOWING]), [0, 0])
     known = Familiarity(known.looks, 0.12)
-    assert known.warn_of_colours(tissue) is None and known.warn_of_colours(GLOWING // 3) is None
+    assert known.warn_of_colours(measure_looks([tissue])) is None
+    assert known.warn_of_colours(measure_looks([GLOWING // 3])) is None
     assert known.distance(GLOWING // 3) > 1
     brown = np.full((40, 40, 3), (190, 150, 90), np.uint8)
-    assert "colours unlike those of the training images" in known.warn_of_colours(brown)
+    assert "colours unlike those of the training images" in known.warn_of_colours(
+        measure_looks([brown])
+    )
 
 
 def test_training_images_without_a_field_each_are_refused():

@@ -99,17 +99,22 @@ def test_a_score_travels_in_the_networks_file(tmp_path):
     network = load_network(run.file("network.keras"))
     image = np.random.default_rng(0).random((40, 50))
     assert network.settings.postprocessing.score is None
+    assert network.settings.postprocessing.least_score() == 0
     with pytest.raises(ValueError, match="no score"):
-        network.find(image, operating_point="precise")
+        network.settings.postprocessing.least_score("precise")
     store_postprocessing(run, Postprocessing(score=BY_PROBABILITY))
     network = load_network(run.file("network.keras"))
     assert network.settings.postprocessing.score == BY_PROBABILITY
-    found = {point: network.find(image, scale=2, operating_point=point) for point in POINTS}
-    for labels, scores in found.values():
-        assert labels.shape == (40, 50) and labels.max() == len(scores)
-    assert len(found["complete"][1]) >= len(found["precise"][1])
+    labels, scores = network.find(image, scale=2, least=0.0)
+    assert labels.shape == (40, 50) and labels.max() == len(scores)
+    assert (network.segment(image, scale=2) > 0).sum() <= (labels > 0).sum()
+    assert [network.settings.postprocessing.least_score(point) for point in POINTS] == [
+        0.9,
+        0.5,
+        0.1,
+    ]
     with pytest.raises(ValueError, match="precise, balanced, complete"):
-        network.find(image, operating_point="sure")
+        network.settings.postprocessing.least_score("sure")
     with pytest.raises(SettingsError, match="flow_errors"):
         network.settings.with_postprocessing(
             score=BY_PROBABILITY.model_dump() | {"weights": {"flow_errors": 1.0}}

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 from skimage.measure import label
+from skimage.segmentation import relabel_sequential
 from skimage.transform import resize
 
 from helpers.analysis.out_of_distribution import Familiarity, measure_looks
@@ -33,7 +34,7 @@ class Thresholder:
     def __init__(self, stop_at=None):
         self.seen, self.stop_at = 0, stop_at
 
-    def segment(self, image, *, scale=1.0):
+    def find(self, image, *, scale=1.0, least=None):
         self.seen += 1
         if self.seen == self.stop_at:
             raise KeyboardInterrupt
@@ -41,14 +42,16 @@ class Thresholder:
         mask = gray > (gray.min() + gray.max()) / 2
         shape = [round(side * scale) for side in mask.shape]
         small = label(resize(mask, shape, order=0, anti_aliasing=False), connectivity=1)
-        return resize(small, mask.shape, order=0, preserve_range=True).astype(np.int32)
+        labels = resize(small, mask.shape, order=0, preserve_range=True).astype(np.int32)
+        labels = relabel_sequential(labels)[0]
+        return labels, np.ones(labels.max())
 
 
-def squares(n=2, shape=(60, 90), side=12):
+def squares(n=2, shape=(60, 90), side=18):
     """An image of n bright squares, not touching."""
     image = np.full(shape, 20, np.uint8)
     for number in range(n):
-        image[4 : 4 + side, 4 + number * 20 : 4 + number * 20 + side] = 200
+        image[4 : 4 + side, 4 + number * 24 : 4 + number * 24 + side] = 200
     return image
 
 
@@ -75,7 +78,7 @@ def test_every_image_gets_labels_mask_overlay_and_rows(images, tmp_path):
     assert list(summary.columns) == list(SUMMARY_COLUMNS)
     assert summary["image"].tolist() == [f"{name}.png" for name in names]
     assert summary["n_nuclei"].tolist() == [3, 1, 2]
-    assert summary["median_diameter_px"].round(2).tolist() == [13.54] * 3
+    assert summary["median_diameter_px"].round(2).tolist() == [20.31] * 3
     assert set(summary["status"]) == {"done"} and set(summary["warning"]) == {""}
     assert summary["distance"].isna().all()
     for name, n in zip(names, (3, 1, 2), strict=True):
@@ -91,7 +94,7 @@ def test_every_image_gets_labels_mask_overlay_and_rows(images, tmp_path):
         "two nuclei.png": 2,
         "one.png": 1,
     }
-    assert set(nuclei["area_px"]) == {144} and set(nuclei["area_um2"]) == {36}
+    assert set(nuclei["area_px"]) == {324} and set(nuclei["area_um2"]) == {81}
     assert set(nuclei["mean_intensity"]) == {200}
     kept = pd.read_csv(out / "summary.csv", keep_default_na=False)
     assert kept["n_nuclei"].tolist() == [3, 1, 2] and set(kept["warning"]) == {""}
@@ -111,8 +114,20 @@ def test_the_examples_come_in_many_formats_and_all_go_through(tmp_path):
     assert {image.dtype.name for image in found} == {"uint8", "uint16", "float32"}
     summary = run(Thresholder(), tmp_path / "images", tmp_path / "out", known=(9, 45))
     assert set(summary["status"]) == {"done"}
-    scales = summary.set_index("image")["scale"]
-    assert scales["small nuclei.png"] == 1 and scales["enlarged.png"] < 1
+    assert summary.set_index("image")["scale"]["small nuclei.png"] == 1
+
+
+def test_scores_stand_in_the_table_but_for_results_of_before_there_were_any(images, tmp_path):
+    run(Thresholder(), images, tmp_path)
+    assert set(pd.read_csv(tmp_path / "nuclei.csv")["score"]) == {1}
+    old = tmp_path / ".parts" / "one.csv"
+    pd.read_csv(old).drop(columns="score").to_csv(old, index=False)
+    run(Thresholder(), images, tmp_path)
+    nuclei = pd.read_csv(tmp_path / "nuclei.csv").set_index("image")
+    assert np.isnan(nuclei["score"]["one.png"]) and nuclei["score"].count() == 5
+    with pytest.raises(ValueError, match="no score"):
+        run(Thresholder(), images, tmp_path / "out", operating_point="precise")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_image_without_nuclei_is_done_and_warned_of(tmp_path):
@@ -162,7 +177,7 @@ def test_a_damaged_file_is_reported_and_the_rest_goes_on(images, tmp_path):
 
 def test_too_large_an_image_says_so(images, tmp_path):
     class Full(Thresholder):
-        def segment(self, image, *, scale=1.0):
+        def find(self, image, *, scale=1.0, least=None):
             raise MemoryError
 
     summary = run(Full(), images, tmp_path / "out")
@@ -309,7 +324,7 @@ def test_the_pixel_size_of_a_file_is_used_and_named(tmp_path):
     assert summary["pixel_size_um"]["a.tif"] == 0.5 and np.isnan(summary["pixel_size_um"]["b.png"])
     assert summary["pixel_size_from"].tolist() == ["ImageJ", ""]
     areas = pd.read_csv(tmp_path / "out" / "nuclei.csv").groupby("image")["area_um2"].first()
-    assert areas["a.tif"] == 36 and np.isnan(areas["b.png"])
+    assert areas["a.tif"] == 81 and np.isnan(areas["b.png"])
     given = run(Thresholder(), tmp_path, tmp_path / "out", pixel_size_um=2)
     assert set(given["pixel_size_from"]) == {"given"}
 
@@ -326,7 +341,7 @@ def test_names_too_long_and_images_too_large_are_failed_rows(images, tmp_path, m
 
 def test_a_failure_is_one_sentence(images, tmp_path):
     class Failing(Thresholder):
-        def segment(self, image, *, scale=1.0):
+        def find(self, image, *, scale=1.0, least=None):
             raise RuntimeError("trace\n" * 1000)
 
     summary = run(Failing(), images, tmp_path / "out")

@@ -13,7 +13,7 @@ from helpers.segment.scale import (
     N_PLACES,
     Scale,
     choose_scale,
-    find_places,
+    find_centres,
     read_known_diameters,
 )
 
@@ -36,7 +36,8 @@ def test_measures_of_a_known_ellipse():
 def test_a_pixel_size_adds_micrometres():
     labels = np.zeros((20, 30), np.int32)
     labels[4:10, 5:25] = 1
-    row = measure_nuclei(GRAY, labels, 0.5).iloc[0]
+    row = measure_nuclei(GRAY, labels, 0.5, scores=np.array([0.7])).iloc[0]
+    assert row["score"] == 0.7
     assert (row["area_px"], row["area_um2"]) == (120, 30)
     assert row["centroid_row_um"] == row["centroid_row_px"] / 2 == 3.25
     assert row["major_axis_um"] == row["major_axis_px"] / 2
@@ -77,139 +78,124 @@ def test_outlines_of_a_large_image_are_wider_but_leave_small_nuclei_open(diamete
 # ---------------------------------------------------------------- scale
 
 
-class Discs:
-    """A network that sees squares of `size` pixels on black, if they are of the sizes it knows."""
+class Seeing:
+    """A network that finds what is bright, and is sure of it where it knows the size."""
 
-    def __init__(self, size, seen=(0, 1000)):
-        self.size, self.seen, self.scales = size, seen, []
+    def __init__(self, known=(12, 60), score=0.9):
+        self.known, self.score, self.asked = known, score, []
 
-    def segment(self, image, *, scale=1.0):
-        self.scales.append(scale)
-        labels = np.zeros(image.shape[:2], np.int32)
-        if self.seen[0] <= self.size * scale <= self.seen[1]:
-            labels[: self.size, : self.size] = 1
-        return labels
+    def find(self, image, *, scale=1.0, least=None):
+        self.asked.append((scale, image.shape[:2]))
+        labels = label(image > 100)
+        seen = scale * np.sqrt(np.bincount(labels.ravel())[1:])
+        scores = np.where((seen >= self.known[0]) & (seen <= self.known[1]), self.score, 0.2)
+        return labels.astype(np.int32), scores
 
 
-IMAGE = np.zeros((300, 300), np.uint8)
+def draw_squares(size, shape=(300, 300)):
+    """An image of squares, as far apart as they are wide."""
+    image = np.zeros(shape, np.uint8)
+    for top in range(size // 2, shape[0] - size, 2 * size):
+        for left in range(size // 2, shape[1] - size, 2 * size):
+            image[top : top + size, left : left + size] = 200
+    return image
 
 
 @pytest.mark.parametrize(
-    ("size", "scale"), [(8, 2), (5, 2), (3, 4), (20, 1), (50, 1), (80, 0.5), (100, 0.5)]
+    ("size", "scales"), [(8, [2]), (20, [1]), (38, [1]), (70, [0.5]), (120, [0.25, 0.5])]
 )
-def test_the_scale_brings_nuclei_to_sizes_that_the_network_knows(size, scale):
-    found = choose_scale(Discs(size), IMAGE, known=(10, 60))
-    assert found.scale == scale
+def test_nuclei_are_brought_to_a_size_at_which_the_network_is_sure(size, scales):
+    found = choose_scale(Seeing(), draw_squares(size))
+    assert found.scale in scales and found.second is None
+    assert found.sureness == pytest.approx(0.9, abs=0.03)
     assert found.diameter_px == pytest.approx(size * np.sqrt(4 / np.pi))
-    assert found.labels.shape == IMAGE.shape
 
 
-def test_the_scale_at_which_nuclei_cover_most_is_taken():
-    class Torn(Discs):
-        def segment(self, image, *, scale=1.0):
-            self.size, self.seen = (80, (0, 60)) if scale == 0.5 else (9, (18, 1000))
-            return super().segment(image, scale=scale)
-
-    found = choose_scale(Torn(0), IMAGE)
-    assert found.scale == 0.5 and found.reason.endswith("next best: scale 2, nuclei of 10.2 px")
-
-
-def test_specks_do_not_decide_the_scale():
-    class Specks(Discs):
-        def segment(self, image, *, scale=1.0):
-            labels = super().segment(image, scale=scale)
-            labels[-20::4, -80::4] = np.arange(2, 102).reshape(5, 20)
-            return labels
-
-    found = choose_scale(Specks(20), IMAGE)
-    assert found.scale == 1 and found.diameter_px > 20
+def test_usual_nuclei_of_which_the_network_is_sure_need_one_look():
+    network = Seeing()
+    choose_scale(network, draw_squares(20))
+    assert network.asked == [(1, (300, 300))]
+    network = Seeing(score=0.6)
+    found = choose_scale(network, draw_squares(20))
+    assert found.scale == 1 and found.found[0].shape == (300, 300)
+    assert [scale for scale, _ in network.asked] == [1, 0.5, 0.25, 0.125]
 
 
-def test_nothing_plausible_keeps_the_image_as_it_is():
-    network = Discs(0)
-    found = choose_scale(network, IMAGE)
-    assert found.scale == 1 and np.isnan(found.diameter_px)
+def test_pieces_of_large_nuclei_do_not_pass_for_nuclei():
+    class Tearing(Seeing):
+        def find(self, image, *, scale=1.0, least=None):
+            if scale == 1:
+                image = image.copy()
+                image[:, ::25] = image[::25] = 0
+                labels, scores = super().find(image, scale=scale)
+                return labels, 0 * scores + 0.4
+            return super().find(image, scale=scale)
+
+    found = choose_scale(Tearing(), draw_squares(120, (700, 700)))
+    assert found.scale in (0.25, 0.5) and found.diameter_px > 100
+    assert found.second in (None, 1.0)
+
+
+def test_a_second_scale_that_finds_other_things_is_named_and_lowers_the_sureness():
+    class Two(Seeing):
+        def find(self, image, *, scale=1.0, least=None):
+            size = {1: 40, 0.5: 100}.get(scale)
+            labels = label(draw_squares(size, image.shape)) if size else 0 * image
+            return labels.astype(np.int32), np.full(labels.max(), 0.6)
+
+    found = choose_scale(Two(), draw_squares(20, (400, 400)))
+    assert (found.scale, found.second) == (1, 0.5) and found.sureness < 0.4
+    assert "next best: scale 0.5, nuclei of 112.8 px" in found.reason
+    assert found.is_close
+    warnings = list_warnings(found.found[0], found, (10, 60))
+    assert warnings[0].startswith("at scale 0.5 nearly as much")
+
+
+def test_tissue_seen_from_afar_is_no_nucleus():
+    assert choose_scale(Seeing((12, 1000)), draw_squares(300, (900, 900))).scale == 1
+
+
+def test_without_nuclei_the_image_stays_as_it_is():
+    network = Seeing()
+    found = choose_scale(network, np.zeros((300, 300), np.uint8))
+    assert found.scale == 1 and np.isnan(found.diameter_px) and found.sureness == 0
     assert "Give the median diameter" in found.reason
-    assert sorted(network.scales) == [0.125, 0.25, 0.5, 1, 2, 4]
-    small = Discs(0)
+    small = Seeing()
     choose_scale(small, np.zeros((20, 70), np.uint8))
-    assert min(small.scales) == 1
-
-
-class Threshold:
-    """A network that sees what is bright, and of nuclei wider than it knows nothing."""
-
-    def __init__(self, widest=60):
-        self.widest, self.shapes = widest, []
-
-    def segment(self, image, *, scale=1.0):
-        self.shapes.append(image.shape[:2])
-        labels = label(image > 100)
-        areas = np.bincount(labels.ravel())
-        return np.where(np.sqrt(areas) * scale > self.widest, 0, np.arange(len(areas)))[labels]
+    assert min(scale for scale, _ in small.asked) == 1
 
 
 def test_places_are_the_centre_and_where_most_is_to_be_seen():
     image = np.zeros((1600, 1500), np.uint8)
     image[60:90, 60:90] = 200
-    places = find_places(image)
-    assert len(places) == N_PLACES and places[0] == (544, 494, 512)
-    assert places[1][:2] == (0, 0)
-    assert find_places(image[:500, :500]) == [(0, 0, 512)]
-    assert places[1].widen(1024, image.shape) == (0, 0, 1024)
+    centres = find_centres(image)
+    assert len(centres) == N_PLACES and centres[0] == (800, 750)
+    assert max(centres[1]) < 300
+    assert find_centres(image[:500, :500]) == [(250, 250)]
 
 
 def test_nuclei_around_an_empty_centre_decide_the_scale():
     image = np.zeros((1600, 1600), np.uint8)
     for k in range(10):
         image[20:120, 150 * k + 20 : 150 * k + 120] = 200
-    assert choose_scale(Threshold(), image, known=(10, 60)).scale == 0.5
-    image = np.zeros((1600, 1600), np.uint8)
-    image[50:300, 50:300] = image[50:300, 1200:1450] = 200
-    found = choose_scale(Threshold(), image, known=(10, 60))
-    assert found.diameter_px == pytest.approx(282, rel=0.01)
-    assert found.scale == pytest.approx(np.sqrt(600) / found.diameter_px, abs=1e-4)
-
-
-@pytest.mark.parametrize(("torn_from", "scale"), [(1, 0.5), (2, 1)])
-def test_torn_nuclei_do_not_pass_for_nuclei_of_a_known_size(torn_from, scale):
-    class Torn:
-        def segment(self, image, *, scale=1.0):
-            labels = np.zeros(image.shape[:2], np.int32)
-            labels[:120, :120] = 1
-            if scale >= torn_from:  # a few pieces of 30 pixels are all that is left
-                labels[:, 31:], labels[31:, :] = 0, 0
-                labels[100:131, :31] = 2
-            return labels
-
-    found = choose_scale(Torn(), IMAGE, known=(10, 150))
-    assert found.scale == scale
-    assert found.diameter_px > 100
-
-
-def test_cells_that_look_like_nuclei_at_a_quarter_alone_are_not_taken():
-    class Cells(Discs):
-        def segment(self, image, *, scale=1.0):
-            self.size = 14 if scale > 0.25 else 120
-            return super().segment(image, scale=scale)
-
-    found = choose_scale(Cells(0), IMAGE)
-    assert found.scale == 1 and found.diameter_px < 17
+    network = Seeing()
+    assert choose_scale(network, image).scale in (0.25, 0.5)
+    assert max(side for _, shape in network.asked for side in shape) == 1600
 
 
 @pytest.mark.parametrize(("given", "scale"), [(5, 4), (10, 1), (25, 1), (40, 1), (80, 0.25)])
 def test_a_given_diameter_outside_the_known_is_brought_to_their_middle(given, scale):
-    network = Discs(20)
-    found = choose_scale(network, IMAGE, diameter_px=given, known=(10, 40))
-    assert (found.scale, found.diameter_px, network.scales) == (scale, given, [])
+    network = Seeing()
+    found = choose_scale(network, GRAY, diameter_px=given, known=(10, 40))
+    assert (found.scale, found.diameter_px, network.asked) == (scale, given, [])
 
 
 def test_impossible_sizes_are_refused():
     for size in (0, -3, np.nan, np.inf):
         with pytest.raises(ValueError, match="diameter_px"):
-            choose_scale(Discs(9), IMAGE, diameter_px=size)
+            choose_scale(Seeing(), GRAY, diameter_px=size)
     with pytest.raises(ValueError, match="known"):
-        choose_scale(Discs(9), IMAGE, known=(60, 10))
+        choose_scale(Seeing(), GRAY, known=(60, 10))
 
 
 def test_known_sizes_are_those_of_the_test_images(tmp_path):

@@ -93,10 +93,12 @@ class Familiarity:
         """Return the distance of one image: 0 the same, up to 1 usual, above unfamiliar."""
         return float(self.distances(measure_looks([image]))[0])
 
-    def warn_of_colours(self, image: np.ndarray) -> str | None:
-        """Return a sentence on an image whose colours no training image has, None for another."""
-        looks = measure_looks([image])[COLOURS]
-        if cdist(looks, self.looks[COLOURS]).min() <= COLOUR_SHARE * self.limit:
+    def warn_of_colours(self, looks: pd.DataFrame) -> str | None:
+        """Return a sentence on an image whose colours no training image has, None for another.
+
+        `looks` has its row alone, from `measure_looks`.
+        """
+        if cdist(looks[COLOURS], self.looks[COLOURS]).min() <= COLOUR_SHARE * self.limit:
             return None
         return (
             "colours unlike those of the training images; look at the overlay before you use it, "

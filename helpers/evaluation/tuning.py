@@ -66,7 +66,8 @@ def tune_postprocessing(network: Network, validation: DataSet) -> Tuning:
             "`validation_split_ratio` above 0"
         )
     none_dropped = {name: values[0] for name, values in SELECTION.items()}
-    before = network.settings.postprocessing.model_copy(update=none_dropped)
+    without = none_dropped | {"score": None}  # one that was fitted before judges other nuclei
+    before = network.settings.postprocessing.model_copy(update=without)
     images = tqdm(validation.images[:], desc="predicting", unit=" images", leave=False)
     maps = [network.predict_maps(image) for image in images]
 

@@ -16,9 +16,9 @@ from helpers.network.geometry import pad_to_multiple, rescale, tiles
 from helpers.network.intensities import network_input
 from helpers.network.saving import load_model, read_settings
 from helpers.network.unet import build_unet
-from helpers.settings import Postprocessing, Settings
+from helpers.settings import Settings
 from helpers.targets import Target
-from helpers.targets.base import select
+from helpers.targets.base import keep_seen
 
 # Images of many sizes mean as many traces, and TensorFlow warns of each from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
@@ -112,11 +112,11 @@ class Network:
         return self.find(image, scale=scale)[0]
 
     def find(
-        self, image: NDArray, *, scale: float = 1.0, operating_point: str | None = None
+        self, image: NDArray, *, scale: float = 1.0, least: float | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return what `segment` does, and the score of each nucleus, (N,) 0 to 1.
 
-        `operating_point` is one of the network's `score`; None takes the one stored with it.
+        `least` is the score from which a nucleus stays; None takes that of the settings.
         """
         if not 0 < scale < math.inf:
             raise ValueError(
@@ -126,21 +126,8 @@ class Network:
         shape = image.shape[:2]
         scaled = rescale(image, tuple(max(1, round(px * scale)) for px in shape))
         maps = self.predict_maps(scaled)
-        labels, scores = self.target.find(maps, self._choose(operating_point))
-        labels = rescale(labels, shape, order=0)
-        left = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:] > 0
-        return select(labels, left), scores[left]
-
-    def _choose(self, operating_point: str | None) -> Postprocessing:
-        """Return the postprocessing at an operating point; None leaves it as it is."""
-        choices = self.settings.postprocessing
-        if operating_point is None:
-            return choices
-        points = choices.score.operating_points if choices.score else {}
-        if operating_point not in points:
-            there_are = ", ".join(points) or "none, as this network has no score of its nuclei"
-            raise ValueError(f"operating_point {operating_point!r}: there are {there_are}")
-        return choices.model_copy(update={"operating_point": operating_point})
+        labels, scores = self.target.find(maps, self.settings.postprocessing, least)
+        return keep_seen(rescale(labels, shape, order=0), scores)
 
     def _predict_maps(self, inputs: NDArray) -> NDArray[np.float32]:
         """Return the maps of inputs of any size, in one piece or in tiles."""

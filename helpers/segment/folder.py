@@ -27,6 +27,8 @@ SUMMARY_COLUMNS = {
     "channel": "str",
     "scale": "float64",
     "scale_reason": "str",
+    "scale_sureness": "float64",
+    "second_scale": "float64",
     "distance": "float64",
     "warning": "str",
     "seconds": "float64",
@@ -44,6 +46,7 @@ def segment_folder(
     pattern: str = "*",
     diameter_px: float | None = None,
     pixel_size_um: float | None = None,
+    operating_point: str | None = None,
     overwrite: bool = False,
 ) -> pd.DataFrame:
     """Return one row an image, after writing what the network finds in a folder of images.
@@ -68,6 +71,8 @@ def segment_folder(
         Median diameter of the nuclei, in pixels; None finds it image by image.
     pixel_size_um : float, optional
         Side of a pixel in micrometres; None takes what a file says.
+    operating_point : "precise", "balanced" or "complete", optional
+        See `helpers.segment.image.analyse`.
     overwrite : bool
         Whether files may be replaced that were made otherwise or of images that have changed.
 
@@ -75,8 +80,9 @@ def segment_folder(
     -------
     DataFrame
         `SUMMARY_COLUMNS`: `channel` is what was looked at, `scale` the factor by which the network
-        saw the image resized, `distance` how unlike the training images it is (up to 1 is usual),
-        `warning` what to look at, or why it failed. `attrs["notes"]`: sentences on files that were
+        saw the image resized, `scale_sureness` how sure that is, `second_scale` the next best,
+        `distance` how unlike the training images it is (up to 1 is usual), `warning` what to look
+        at, or why it failed. `attrs["notes"]`: sentences on files that were
         left out and on rows of earlier calls.
 
     Raises
@@ -87,9 +93,10 @@ def segment_folder(
     """
     check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
+    network.settings.postprocessing.least_score(operating_point)
     files = list_images(images, pattern)
     made_with = {"network": network.fingerprint, "diameter_px": diameter_px}
-    made_with |= {"channel": channel, "plane": plane}
+    made_with |= {"channel": channel, "plane": plane, "operating_point": operating_point}
     output = OutputFolder(out, made_with)
     with output.locked():
         usable = [file for file in files if not say_long(file)]
@@ -99,24 +106,23 @@ def segment_folder(
         waiting = [file for file in usable if not output.is_done(file)]
         n_done = len(files) - len(waiting)
         for file in tqdm(waiting, "segmenting", len(files), initial=n_done, unit=" images"):
-            reason = _segment_one(network, file, output, channel, plane, diameter_px)
+            reason = _segment_one(network, file, output, made_with)
             failed += [_fail(file, reason)] if reason else []
         summary = _write_tables(output, files, failed, pixel_size_um)
     summary.attrs["notes"] += list_left_out(images, out)
     return summary
 
 
-def _segment_one(network, file, output, channel, plane, diameter_px) -> str | None:
+def _segment_one(network, file, output, made_with) -> str | None:
     """Write the results of one image and return None, or return why there are none."""
-    start = time.monotonic()
+    start, channel = time.monotonic(), made_with["channel"]
+    options = {name: made_with[name] for name in ("diameter_px", "operating_point")}
     try:
         refuse_too_large(file)
-        read = read_any_image(file, channel, plane)
+        read = read_any_image(file, channel, made_with["plane"])
         refuse_unscaled(read.pixels, network.settings)
         whole = "rgb" if channel is not None and read.pixels.ndim == 3 else None
-        result = network.analyse(
-            read.pixels, valid=read.valid, channel=whole, diameter_px=diameter_px
-        )
+        result = network.analyse(read.pixels, valid=read.valid, channel=whole, **options)
         nuclei = result.nuclei.assign(image=file.name)
     except Exception as reason:  # decoders and backends raise many types; the rest must go on
         output.discard(file)
@@ -133,6 +139,8 @@ def _segment_one(network, file, output, channel, plane, diameter_px) -> str | No
         "channel": "; ".join(filter(None, [read.about, result.channel])),
         "scale": result.scale.scale,
         "scale_reason": result.scale.reason,
+        "scale_sureness": _or_none(result.scale.sureness),
+        "second_scale": result.scale.second,
         "distance": _or_none(result.distance),
         "warning": "; ".join(result.warnings),
     }

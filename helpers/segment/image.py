@@ -8,14 +8,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.segmentation import relabel_sequential
 
+from helpers.analysis.out_of_distribution import measure_looks
 from helpers.data.reading import check_image
 from helpers.network.geometry import cut, rescale
 from helpers.network.intensities import has_bright_ground, telling_channel
 from helpers.segment.measure import check_positive, measure_nuclei, median_diameter
 from helpers.segment.prepare import SEEN_PX, is_blank, prepare
 from helpers.segment.scale import Scale, check_sizes, choose_scale
+from helpers.targets.base import keep_seen, select
 
 LOOK_PX = 1024  # side of the square in the centre by which an image's looks are judged
 MOSTLY = 0.5  # share of an image covered, or of its objects missed, above which it is strange
@@ -31,12 +32,13 @@ class Result(NamedTuple):
     warnings: list[str]  # what to look at twice; empty for most images
     distance: float  # from the training images: up to 1 usual; NaN where not known
     image: NDArray  # what was looked at, (H, W) or (H, W, 3)
+    scores: NDArray[np.floating]  # (N,), how likely each nucleus is right, 0 to 1
     pixel_size_um: float | None = None
 
     @property
     def nuclei(self) -> pd.DataFrame:
         """Return a row of numbers for every nucleus; see `helpers.segment.measure`."""
-        return measure_nuclei(self.image, self.labels, self.pixel_size_um)
+        return measure_nuclei(self.image, self.labels, self.pixel_size_um, scores=self.scores)
 
 
 def analyse(
@@ -47,6 +49,7 @@ def analyse(
     channel: int | str | None = None,
     diameter_px: float | None = None,
     pixel_size_um: float | None = None,
+    operating_point: str | None = None,
 ) -> Result:
     """Return the nuclei of an image, and how they were found.
 
@@ -59,6 +62,9 @@ def analyse(
         Median diameter of the nuclei, in pixels; None finds the scale.
     pixel_size_um : float, optional
         Side of a pixel in micrometres, for `Result.nuclei`.
+    operating_point : "precise", "balanced" or "complete", optional
+        Whether to drop nuclei that may be wrong or to keep those that may be right, where the
+        network has a score of its nuclei; None takes what is stored with it.
 
     Raises
     ------
@@ -70,31 +76,35 @@ def analyse(
     image, valid = _split_invalid(np.asarray(image), valid)
     check_image(image)
     field = prepare(image, valid, channel)
-    labels = np.zeros(image.shape[:2], np.int32)
     if is_blank(field.image):
+        labels, scores = np.zeros(image.shape[:2], np.int32), np.zeros(0)
         scale = Scale(1.0, np.nan, "nothing but noise: not asked")
         warnings = ["no nucleus found: the image shows nothing but noise"]
-        return Result(labels, scale, field.channel, warnings, np.nan, image, pixel_size_um)
-    scale = choose_scale(
-        network.predictor, field.image, diameter_px=diameter_px, known=network.known_px
-    )
-    found = scale.labels
-    if found is None:
-        found = network.predictor.segment(field.image, scale=scale.scale)
-    if field.valid is not None:
-        found = relabel_sequential(np.where(field.valid, found, 0))[0]
-    labels[field.box] = found
-    warnings = field.warnings + list_warnings(labels, scale, network.known_px)
-    warnings += warn_of_missed(field.image, found)
+        return Result(labels, scale, field.channel, warnings, np.nan, image, scores, pixel_size_um)
+    predictor, known = network.predictor, network.known_px
+    least = predictor.settings.postprocessing.least_score(operating_point)
+    scale = choose_scale(predictor, field.image, diameter_px=diameter_px, known=known)
+    found = scale.found or predictor.find(field.image, scale=scale.scale, least=least)
+    inside, scores = _choose(*found, least, field.valid)
+    labels = np.zeros(image.shape[:2], np.int32)
+    labels[field.box] = inside
+    warnings = field.warnings + list_warnings(labels, scale, known)
+    warnings += warn_of_missed(field.image, inside)
     distance = np.nan
     if network.familiarity is not None:
-        seen = _as_seen(field.image, scale.scale)
-        distance = network.familiarity.distance(seen)
-        colours = network.familiarity.warn_of_colours(seen)
+        looks = measure_looks([_as_seen(field.image, scale.scale)])
+        distance = float(network.familiarity.distances(looks)[0])
+        colours = network.familiarity.warn_of_colours(looks)
         warnings += [colours] if colours else []
-    return Result(
-        labels, scale._replace(labels=None), field.channel, warnings, distance, image, pixel_size_um
-    )
+    scale = scale._replace(found=None)
+    return Result(labels, scale, field.channel, warnings, distance, image, scores, pixel_size_um)
+
+
+def _choose(labels, scores, least: float, valid) -> tuple[NDArray[np.int32], NDArray]:
+    """Return the nuclei with a score of at least `least`, where the image is `valid`."""
+    stays = scores >= least
+    labels, scores = select(labels, stays), scores[stays]
+    return (labels, scores) if valid is None else keep_seen(np.where(valid, labels, 0), scores)
 
 
 def _split_invalid(image: NDArray, valid) -> tuple[NDArray, NDArray[np.bool_] | None]:
@@ -152,5 +162,10 @@ def list_warnings(
             f"the nuclei found are {median_diameter(areas):.0f} px wide, which at scale "
             f"{scale.scale:g} is {seen:.0f}; the network knows {known[0]:.0f} to {known[1]:.0f}: "
             "give their diameter"
+        )
+    elif scale.is_close:
+        warnings.append(
+            f"at scale {scale.second:g} nearly as much of another size is found: look at the "
+            "outlines, or give the diameter of the nuclei"
         )
     return warnings

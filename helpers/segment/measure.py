@@ -17,6 +17,7 @@ COLUMNS = {
     "minor_axis_px": "float64",
     "eccentricity": "float64",
     "mean_intensity": "float64",
+    "score": "float64",
 }
 PROPERTIES = {
     "label": "label",
@@ -33,7 +34,11 @@ LENGTHS = ("centroid_row", "centroid_column", "major_axis", "minor_axis")
 
 
 def measure_nuclei(
-    image: NDArray, labels: NDArray[np.integer], pixel_size_um: float | None = None, name: str = ""
+    image: NDArray,
+    labels: NDArray[np.integer],
+    pixel_size_um: float | None = None,
+    name: str = "",
+    scores: NDArray[np.floating] | None = None,
 ) -> pd.DataFrame:
     """Return a table of the nuclei, one row a label: `COLUMNS`, with or without nuclei.
 
@@ -46,6 +51,8 @@ def measure_nuclei(
     image : (H, W) or (H, W, 3) array of uint8, uint16 or float
     labels : (H, W) integer array
         0 is background; of another shape it raises ValueError.
+    scores : (N,) array of float, optional
+        How likely the nuclei 1 to N are right; the column is NaN without.
 
     Examples
     --------
@@ -61,7 +68,8 @@ def measure_nuclei(
     gray = image.mean(axis=2, dtype=np.float32) if image.ndim == 3 else image
     names = list(dict.fromkeys(name.partition("-")[0] for name in PROPERTIES))
     table = pd.DataFrame(regionprops_table(labels, gray, properties=names))
-    table = table.rename(columns=PROPERTIES).assign(image=name)
+    table = table.rename(columns=PROPERTIES)
+    table = table.assign(image=name, score=np.nan if scores is None else scores[table["label"] - 1])
     return add_micrometres(table[list(COLUMNS)].astype(COLUMNS), pixel_size_um)
 
 

@@ -133,7 +133,9 @@ class OutputFolder:
     def read_nuclei(self, stem: str) -> pd.DataFrame:
         """Return the nuclei of an image, as `write` was given them."""
         file = self.parts / f"{stem}.csv"
-        return pd.read_csv(file, dtype={"image": str}, keep_default_na=False).astype(COLUMNS)
+        table = pd.read_csv(file, dtype={"image": str}, keep_default_na=False)
+        table = table.assign(score=pd.to_numeric(table.get("score", np.nan)))
+        return table[list(COLUMNS)].astype(COLUMNS)
 
     def write_tables(self, nuclei: pd.DataFrame, summary: pd.DataFrame) -> None:
         """Write `nuclei.csv` and `summary.csv`, each whole or not at all."""

@@ -1,4 +1,4 @@
-"""By which factor an image is resized for the network, so that its nuclei have a known size."""
+"""By which factor an image is resized for the network: the one at which it finds most, surely."""
 
 from typing import NamedTuple
 
@@ -7,66 +7,62 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from helpers.run_folder import RunFolder
-from helpers.segment.measure import check_positive, median_diameter
+from helpers.segment.measure import check_positive
+from helpers.targets.score import typical_area
 
 KNOWN_DIAMETERS_PX = (10.0, 60.0)  # median diameters taken as known where a run does not say
 KNOWN_SHARE = 0.98  # of a run's test images, by the median diameter of their nuclei, are known
-ROUNDS = ((1.0,), (0.5, 2.0), (0.25, 4.0), (0.125,))  # scales, until one of a round is plausible
-GAIN = 1.1
-"""How many times as much nuclei must cover at a smaller scale for it to be taken instead.
-
-Nuclei much larger than a network knows come out torn: the pieces have sizes that it knows, but what
-lies between them is missing. Where nothing is torn, both scales cover about the same.
-"""
-LEAP = 2.0
-"""The same for a scale far below one above 1, where hardly anything was found at 1: enlarged, large
-nuclei may show pieces of themselves."""
-TRIAL_PX = 512  # side of the squares that are tried; dozens of nuclei even at 80 pixels each
-N_PLACES = 3  # squares at most: the centre, and where the image holds most
-SPECK = 1 / 16  # of a typical nucleus's area, below which something is a speck
-MIN_SIDE_PX = 16  # smaller images are not made smaller still
+SMALLER, LARGER = (0.5, 0.25, 0.125), (2.0, 4.0)
+SURE, USUAL_PX = 0.7, (16.0, 45.0)
+"""Mean score and typical diameter with which scale 1 is taken without trying others."""
+UNSURE = 0.5  # mean score below which nuclei may be much smaller than what is found
+BEST_PX, SIZE_COST = (20.0, 30.0), 0.1
+"""Diameters that a network sees best, and what each doubling or halving beyond them costs."""
+STEP_COST = 1.1  # how much more a scale must find for each doubling or halving away from 1
+LARGEST_PX = 250.0  # what is wider is no nucleus but tissue seen from afar
+OTHER, CLOSE = 1.5, 0.8
+"""Diameters that differ by this factor are those of other things; a second scale that finds nearly
+as much of them makes the first one doubtful."""
+TRIAL_PX, N_PLACES = 512, 3  # side of a square as the network sees it, and how many are tried
+MIN_SIDE_PX = 32  # smaller images are not made smaller still
 
 
 class Scale(NamedTuple):
-    """The factor, the median diameter of the nuclei that it rests on, and why."""
+    """The factor, the diameter of the nuclei that it rests on, why, and how sure it is."""
 
     scale: float
     diameter_px: float  # in the image as stored; NaN where nothing was found
     reason: str
-    labels: NDArray[np.int32] | None = None  # where the trial saw the whole image at this scale
+    sureness: float = np.nan  # 0 to 1: mean score of what is found, less where another scale rivals
+    second: float | None = None  # the next best scale, for nuclei of another size
+    is_close: bool = False  # whether the second best is nearly as good
+    found: tuple[NDArray[np.int32], NDArray] | None = None  # where the trial saw the whole image
 
 
 class Trial(NamedTuple):
     """What a network finds at one scale."""
 
     scale: float
-    diameter_px: float  # median, in the image as stored
-    covered: float  # share of the pixels of the places, 0 to 1
-    labels: NDArray[np.int32] | None = None  # where the whole image was tried
+    diameter_px: float  # typical, in the image as stored; NaN where nothing was found
+    sureness: float  # mean score of the nuclei by their areas, 0 to 1
+    worth: NDArray[np.float32]  # squared score at every pixel of all places; NaN where not looked
+    found: tuple[NDArray[np.int32], NDArray] | None
 
-    def is_plausible(self, known: tuple[float, float]) -> bool:
-        """Tell whether the nuclei found have, as the network sees them, a size that it knows."""
-        return known[0] <= self.diameter_px * self.scale <= known[1]
+    def is_usual(self) -> bool:
+        """Tell whether the nuclei are sure, and of a size that needs no other scale."""
+        seen = self.diameter_px * self.scale
+        return self.sureness >= SURE and USUAL_PX[0] <= seen <= USUAL_PX[1]
 
-
-class Place(NamedTuple):
-    """A square of an image, by its first row and column and its side."""
-
-    top: int
-    left: int
-    side: int
-
-    def cut(self, array: NDArray) -> NDArray:
-        """Return the square, or what of it lies in the array."""
-        return array[self.top : self.top + self.side, self.left : self.left + self.side]
-
-    def widen(self, side: int, shape: tuple[int, ...]) -> "Place":
-        """Return a square of `side` around the same centre, moved into the image."""
-        starts = [
-            max(0, min(start + (self.side - side) // 2, length - side))
-            for start, length in zip(self[:2], shape, strict=False)
-        ]
-        return Place(*starts, side)
+    def value(self, first: "Trial") -> float:
+        """Return what is found as a multiple of what the `first` trial finds there, less costs."""
+        if not self.diameter_px <= LARGEST_PX:
+            return 0.0
+        looked = ~np.isnan(self.worth)
+        there = max(first.worth[looked].mean(), 0.3 * first.worth.mean(), 1e-6)
+        seen = self.diameter_px * self.scale
+        octaves = max(0.0, np.log2(BEST_PX[0] / seen), np.log2(seen / BEST_PX[1]))
+        fit = max(0.0, 1 - SIZE_COST * octaves) / STEP_COST ** abs(np.log2(self.scale))
+        return float(self.worth[looked].mean() / there * fit)
 
 
 def read_known_diameters(run: RunFolder) -> tuple[float, float]:
@@ -94,11 +90,8 @@ def choose_scale(
     """Return by which factor to resize an image before the network sees it.
 
     With a given diameter: 1 inside the known range, else the factor that brings it to the range's
-    geometric middle, as the network is weaker at its ends. Without one the network itself is asked,
-    in up to `N_PLACES` squares of the image: if the nuclei that it finds at scale 1 have a
-    known size, 1 is taken; else, of `ROUNDS`, the scale at which nuclei of a known size cover most;
-    1 again if there is none. It gives way to a smaller scale if the nuclei may be torn (`GAIN`).
-    Nuclei of more than twice the largest known diameter are brought to the middle, too.
+    geometric middle. Without one the network is asked, in up to `N_PLACES` squares of the image: 1
+    if what it finds so is sure and of a usual size, else the scale with the greatest `value`.
 
     Parameters
     ----------
@@ -116,13 +109,13 @@ def choose_scale(
     """
     check_sizes(diameter_px, known)
     if diameter_px is None:
-        return _scale_found(network, image, known)
-    place = f"the network knows {_say_range(known)}"
+        return _conclude(_try_scales(network, image))
+    place = f"the network knows {known[0]:g} to {known[1]:g} px"
     if known[0] <= diameter_px <= known[1]:
-        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}")
-    middle = _middle(known)
+        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}", 1.0)
+    middle = float(np.sqrt(known[0] * known[1]))
     reason = f"given: {diameter_px:g} px, brought to {middle:.1f} px; {place}"
-    return Scale(round(middle / diameter_px, 4), diameter_px, reason)
+    return Scale(round(middle / diameter_px, 4), diameter_px, reason, 1.0)
 
 
 def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
@@ -134,151 +127,95 @@ def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
         )
 
 
-def _middle(known: tuple[float, float]) -> float:
-    return float(np.sqrt(known[0] * known[1]))
+def _try_scales(network, image: NDArray) -> list[Trial]:
+    """Return what is found at scale 1 and, unless that is usual, at others."""
+    centres = find_centres(image)
+    first = try_scale(network, image, 1.0, centres)
+    trials = [first]
+    if first.is_usual():
+        return trials
+    for scale in SMALLER:
+        if min(image.shape[:2]) * scale >= MIN_SIDE_PX:
+            trials.append(try_scale(network, image, scale, centres))
+    if first.sureness < UNSURE or first.diameter_px < USUAL_PX[0]:
+        trials.append(try_scale(network, image, LARGER[0], centres))
+        is_better = trials[-1].value(first) > first.value(first)
+        if is_better and trials[-1].diameter_px * LARGER[0] < USUAL_PX[0]:
+            trials.append(try_scale(network, image, LARGER[1], centres))
+    return trials
 
 
-def _scale_found(network, image: NDArray, known: tuple[float, float]) -> Scale:
-    places = find_places(image)
-    trials: list[Trial] = []
-    for scales in ROUNDS:
-        tried = [try_scale(network, image, s, places) for s in scales if _fits(image, s)]
-        trials += tried
-        plausible = [trial for trial in tried if trial.is_plausible(known)]
-        if plausible:
-            best = max(plausible, key=lambda trial: trial.covered)
-            best = _leap(network, image, places, trials, best, known)
-            best = _reduce(network, image, places, best, known)
-            return _add_next(_conclude(best, known), plausible, best)
-    first = trials[0]
-    found = "no nuclei" if np.isnan(first.diameter_px) else f"{first.diameter_px:.1f} px"
-    tried = ", ".join(f"{trial.scale:g}" for trial in trials)
-    reason = (
-        f"found: {found}; at none of the scales {tried} are there nuclei of {_say_range(known)}. "
-        "Give the median diameter of the nuclei if you see some"
-    )
-    return Scale(first.scale, first.diameter_px, reason, first.labels)
+def find_centres(image: NDArray) -> list[tuple[int, int]]:
+    """Return up to `N_PLACES` pixels: the centre, and those around which most is to be seen.
 
-
-def find_places(image: NDArray) -> list[Place]:
-    """Return up to `N_PLACES` squares: the centre, and the others in which most is to be seen.
-
-    An image that fits into a square is one place.
+    An image that fits into a square of `TRIAL_PX` is one place.
     """
-    shape, side = image.shape[:2], TRIAL_PX
-    centre = Place(max(0, (shape[0] - side) // 2), max(0, (shape[1] - side) // 2), side)
-    starts = [
-        np.linspace(0, max(length - side, 0), max(1, round(length / side)), dtype=int).tolist()
-        for length in shape
-    ]
-    others = [Place(top, left, side) for top in starts[0] for left in starts[1]]
+    shape = image.shape[:2]
+    centre = (shape[0] // 2, shape[1] // 2)
+    steps = [(np.arange(n := -(-side // TRIAL_PX)) + 0.5) / n * side for side in shape]
+    others = [(int(row), int(column)) for row in steps[0] for column in steps[1]]
     others = [
-        other
-        for other in others
-        if max(abs(other.top - centre.top), abs(other.left - centre.left)) >= side / 2
+        other for other in others if max(abs(np.subtract(other, centre)).tolist()) >= TRIAL_PX / 2
     ]
-    others.sort(key=lambda place: -float(place.cut(image)[::4, ::4].std()))
-    return [centre, *others[: N_PLACES - 1]]
+    seen = {other: image[_around(other, TRIAL_PX, shape)][::4, ::4].std() for other in others}
+    return [centre, *sorted(seen, key=seen.get, reverse=True)[: N_PLACES - 1]]
 
 
-def try_scale(network, image: NDArray, scale: float, places: list[Place]) -> Trial:
+def _around(centre: tuple[int, int], side: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the square of `side` around a pixel, moved into the image."""
+    top, left = (max(0, min(at - side // 2, n - side)) for at, n in zip(centre, shape, strict=True))
+    return slice(top, min(top + side, shape[0])), slice(left, min(left + side, shape[1]))
+
+
+def try_scale(network, image: NDArray, scale: float, centres: list[tuple[int, int]]) -> Trial:
     """Return what the network finds at one scale, in squares that it sees in the same size."""
-    is_large = max(image.shape[:2]) > TRIAL_PX
-    side = round(TRIAL_PX / (scale if is_large else min(scale, 1)))
-    wide = [place.widen(side, image.shape) for place in places]
-    found = {window: network.segment(window.cut(image), scale=scale) for window in set(wide)}
-    areas = np.concatenate([_measure_areas(found[w], w, image.shape) for w in found])
-    inner = [
-        Place(max(place.top - window.top, 0), max(place.left - window.left, 0), place.side).cut(
-            found[window]
+    shape, side = image.shape[:2], round(TRIAL_PX / scale)
+    windows = [_around(centre, side, shape) for centre in centres]
+    corners = {(window[0].start, window[1].start): window for window in windows}
+    found = {at: network.find(image[w], scale=scale, least=0.0) for at, w in corners.items()}
+    areas = np.concatenate([np.bincount(labels.ravel())[1:] for labels, _ in found.values()])
+    scores = np.concatenate([scores for _, scores in found.values()])
+    sure = float((areas * scores).sum() / max(areas.sum(), 1))
+    # Each nucleus counts by its score: what is doubtful says little about the size.
+    diameter = float(np.sqrt(4 / np.pi * typical_area(areas, areas * scores)))
+    worth = []
+    for centre, window in zip(centres, windows, strict=True):
+        labels, scores = found[window[0].start, window[1].start]
+        square = _around(centre, TRIAL_PX, shape)
+        worth.append(_move(np.append(0, scores**2)[labels], window, square).ravel())
+    whole = [one for one in found.values() if one[0].shape == shape]
+    return Trial(scale, diameter, sure, np.concatenate(worth), whole[0] if whole else None)
+
+
+def _move(values: NDArray, window: tuple[slice, slice], square: tuple[slice, slice]) -> NDArray:
+    """Return the values of a window of the image as those of a square; NaN where it has none."""
+    moved = np.full([part.stop - part.start for part in square], np.nan, np.float32)
+    pairs = list(zip(window, square, strict=True))
+    there = tuple(slice(max(0, s.start - w.start), s.stop - w.start) for w, s in pairs)
+    here = tuple(slice(max(0, w.start - s.start), w.stop - s.start) for w, s in pairs)
+    moved[here] = values[there]
+    return moved
+
+
+def _conclude(trials: list[Trial]) -> Scale:
+    """Return the best of some trials, with why, how sure, and the next best."""
+    values = {trial.scale: trial.value(trials[0]) for trial in trials}
+    best = max(trials, key=lambda trial: values[trial.scale])
+    if not values[best.scale]:
+        tried = ", ".join(f"{trial.scale:g}" for trial in trials)
+        reason = (
+            f"no nuclei were found at the scales {tried}. Give the median diameter of the nuclei "
+            "if you see some"
         )
-        for place, window in zip(places, wide, strict=True)
-    ]
-    covered = float(np.mean([(labels > 0).mean() for labels in inner]))
-    whole = [labels for labels in found.values() if labels.shape == image.shape[:2]]
-    diameter_px = median_diameter(drop_specks(areas))
-    return Trial(scale, diameter_px, covered, whole[0] if whole else None)
-
-
-def _measure_areas(labels: NDArray, window: Place, shape: tuple[int, ...]) -> NDArray[np.integer]:
-    """Return the areas of the nuclei that the window does not cut."""
-    areas = np.bincount(labels.ravel())
-    for axis, start in enumerate(window[:2]):
-        rows = np.moveaxis(labels, axis, 0)
-        areas[rows[:1] * (start > 0)] = 0
-        areas[rows[-1:] * (start + window.side < shape[axis])] = 0
-    areas = areas[1:]
-    return areas[areas > 0]
-
-
-def drop_specks(areas: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return the areas in ascending order, without specks, which would spoil their median.
-
-    Typical is the area at which smaller nuclei make up half of all pixels found.
-    """
-    areas = np.sort(areas)
-    if not len(areas):
-        return areas
-    covered = np.cumsum(areas)
-    typical = areas[np.searchsorted(covered, covered[-1] / 2)]
-    return areas[areas >= typical * SPECK]
-
-
-def _leap(network, image, places, trials, best: Trial, known) -> Trial:
-    """Return the trial far below a scale above 1 if it covers much more; else `best`."""
-    if best.scale <= 1 or trials[0].covered >= best.covered / LEAP:
-        return best
-    done = {trial.scale for trial in trials}
-    scales = [s for round_ in ROUNDS for s in round_ if s < 1 and s not in done]
-    others = [try_scale(network, image, s, places) for s in scales if _fits(image, s)]
-    others = [t for t in others if t.is_plausible(known) and t.covered > LEAP * best.covered]
-    return max(others, key=lambda trial: trial.covered, default=best)
-
-
-def _reduce(network, image: NDArray, places, best: Trial, known) -> Trial:
-    """Return the trial at a smaller scale, if nuclei look torn at that of `best`; else `best`.
-
-    A scale above 1 was taken because nuclei are too small at 1, and is kept.
-    """
-    if min(*image.shape[:2], TRIAL_PX) * best.scale <= known[1]:
-        return best  # too small to hold a nucleus that the network does not know
-    for scale in [s for round_ in ROUNDS for s in round_ if s < best.scale <= 1]:
-        if not _fits(image, scale):
-            break
-        trial = try_scale(network, image, scale, places)
-        is_large = 2 * trial.diameter_px * scale >= _middle(known)
-        covers_more = trial.covered > GAIN * best.covered
-        if not (is_large and covers_more and trial.is_plausible(known)):
-            break  # what is torn is mended step by step; a later leap is something else
-        best = trial
-    return best
-
-
-def _conclude(best: Trial, known: tuple[float, float]) -> Scale:
-    reason = f"found: {best.diameter_px:.1f} px"
-    if best.diameter_px > 2 * known[1]:
-        scale = round(_middle(known) / best.diameter_px, 4)
-        reason += f", brought to {_middle(known):.1f} px; the network knows {_say_range(known)}"
-        return Scale(scale, best.diameter_px, reason)
-    if best.scale != 1:
-        reason += f", {best.diameter_px * best.scale:.1f} px as resized"
-    reason += f"; the network knows {_say_range(known)}"
-    return Scale(best.scale, best.diameter_px, reason, best.labels)
-
-
-def _add_next(scale: Scale, plausible: list[Trial], best: Trial) -> Scale:
-    """Say in the reason which other scale shows nuclei of a known size, and of which."""
-    others = [trial for trial in plausible if trial.scale != best.scale]
+        return Scale(1.0, np.nan, reason, 0.0, found=trials[0].found)
+    size = best.diameter_px
+    reason = f"found: {size:.1f} px"
+    reason += f", {size * best.scale:.1f} px as resized" if best.scale != 1 else ""
+    others = [t for t in trials if values[t.scale] and not 1 / OTHER < t.diameter_px / size < OTHER]
     if not others:
-        return scale
-    other = max(others, key=lambda trial: trial.covered)
-    next_best = f"; next best: scale {other.scale:g}, nuclei of {other.diameter_px:.1f} px"
-    return scale._replace(reason=scale.reason + next_best)
-
-
-def _fits(square: NDArray, scale: float) -> bool:
-    return scale >= 1 or min(square.shape[:2]) * scale >= MIN_SIDE_PX
-
-
-def _say_range(known: tuple[float, float]) -> str:
-    return f"{known[0]:g} to {known[1]:g} px"
+        return Scale(best.scale, size, reason, best.sureness, found=best.found)
+    other = max(others, key=lambda trial: values[trial.scale])
+    reason += f"; next best: scale {other.scale:g}, nuclei of {other.diameter_px:.1f} px"
+    share = values[other.scale] / values[best.scale]
+    sureness = best.sureness / (1 + share)
+    return Scale(best.scale, size, reason, sureness, other.scale, share > CLOSE, best.found)

@@ -88,25 +88,26 @@ class Target:
         return self.find(maps, choices)[0]
 
     def find(
-        self, maps: NDArray[np.floating], choices: Any
+        self, maps: NDArray[np.floating], choices: Any, least: float | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return what `decode` does, and the score of each nucleus, (N,) 0 to 1.
 
         The score is how likely the nucleus is right, if `choices` have a `score` for that; if not,
-        its mean probability.
+        its mean probability. `least` is the score from which a nucleus stays; None leaves that to
+        the `choices`.
         """
         probabilities, score = self.foreground(maps), choices.score
         mask = probabilities >= (score or choices).threshold
         labels = self.separate(maps, mask, choices)
         if score is None:
             labels = remove_small(labels, choices.min_area_px)
-            scores, least = mean_probabilities(labels, probabilities), choices.min_confidence
+            scores = mean_probabilities(labels, probabilities)
         else:
             labels = remove_small(end_at_half(labels, probabilities), choices.min_area_px)
             features = describe_nuclei(maps, labels)
             scores = apply_model(features, score.intercept, score.weights)
-            least = score.operating_points[choices.operating_point]
-        return select(labels, scores >= least), scores[scores >= least]
+        stays = scores >= (choices.least_score() if least is None else least)
+        return select(labels, stays), scores[stays]
 
     def make_channels(self, labels: NDArray[np.integer]) -> Sequence[NDArray]:
         """Return the channels of the maps, each (H, W)."""
@@ -179,6 +180,20 @@ def select(labels: NDArray[np.integer], kept: NDArray[np.bool_]) -> NDArray[np.i
     array([[0, 0, 0, 1]], dtype=int32)
     """
     return np.append(0, np.cumsum(kept) * kept).astype(np.int32)[labels]
+
+
+def keep_seen(
+    labels: NDArray[np.integer], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.int32], NDArray[np.floating]]:
+    """Return those of the nuclei 1 to N that have a pixel, renumbered, and their `scores`.
+
+    Examples
+    --------
+    >>> keep_seen(np.array([[0, 2, 2]]), np.array([0.3, 0.8]))
+    (array([[0, 1, 1]], dtype=int32), array([0.8]))
+    """
+    seen = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:] > 0
+    return select(labels, seen), scores[seen]
 
 
 def remove_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:

@@ -58,11 +58,16 @@ def describe_nuclei(maps: NDArray[np.floating], labels: NDArray[np.integer]) -> 
     return np.stack([np.log(error + LEAST), length, logit, size, np.abs(size)], axis=1)
 
 
-def typical_area(areas: NDArray) -> float:
-    """Return the area at which smaller nuclei make up half of all pixels; specks hardly count."""
-    areas = np.sort(areas)
-    covered = np.cumsum(areas)
-    return areas[np.searchsorted(covered, covered[-1] / 2)] if len(areas) else np.nan
+def typical_area(areas: NDArray, weights: NDArray | None = None) -> float:
+    """Return the area at which smaller nuclei make up half of all `weights`, by default pixels.
+
+    Specks hardly count. NaN where there are no nuclei.
+    """
+    if not len(areas):
+        return np.nan
+    order = np.argsort(areas)
+    covered = np.cumsum((areas if weights is None else weights)[order])
+    return float(areas[order][np.searchsorted(covered, covered[-1] / 2)])
 
 
 def apply_model(
