@@ -15,7 +15,7 @@ from helpers.network.geometry import cut, rescale
 from helpers.network.intensities import has_bright_ground, telling_channel
 from helpers.segment.measure import check_positive, measure_nuclei, median_diameter
 from helpers.segment.prepare import SEEN_PX, is_blank, prepare
-from helpers.segment.scale import Scale, check_sizes, choose_scale
+from helpers.segment.scale import SURE, Scale, check_sizes, choose_scale
 from helpers.targets.base import keep_seen, select
 
 LOOK_PX = 1024  # side of the square in the centre by which an image's looks are judged
@@ -157,7 +157,7 @@ def list_warnings(
     if covered > MOSTLY:
         warnings.append(f"nuclei cover {covered:.0%} of the image: ground may be taken for nucleus")
     seen = median_diameter(areas) * scale.scale
-    if not known[0] <= seen <= known[1]:
+    if not (known[0] <= seen <= known[1] or scale.sureness >= SURE):
         warnings.append(
             f"the nuclei found are {median_diameter(areas):.0f} px wide, which at scale "
             f"{scale.scale:g} is {seen:.0f}; the network knows {known[0]:.0f} to {known[1]:.0f}: "

@@ -20,9 +20,9 @@ BEST_PX, SIZE_COST = (20.0, 30.0), 0.1
 """Diameters that a network sees best, and what each doubling or halving beyond them costs."""
 STEP_COST = 1.1  # how much more a scale must find for each doubling or halving away from 1
 LARGEST_PX = 250.0  # what is wider is no nucleus but tissue seen from afar
-OTHER, CLOSE = 1.5, 0.8
-"""Diameters that differ by this factor are those of other things; a second scale that finds nearly
-as much of them makes the first one doubtful."""
+OTHER, FEW, CLOSE = 1.5, 0.2, 0.8
+"""Diameters that differ by this factor are those of other things. A second scale that finds a share
+of `FEW` of them is named; one that finds nearly as much makes the first one doubtful."""
 TRIAL_PX, N_PLACES = 512, 3  # side of a square as the network sees it, and how many are tried
 MIN_SIDE_PX = 32  # smaller images are not made smaller still
 
@@ -33,7 +33,7 @@ class Scale(NamedTuple):
     scale: float
     diameter_px: float  # in the image as stored; NaN where nothing was found
     reason: str
-    sureness: float = np.nan  # 0 to 1: mean score of what is found, less where another scale rivals
+    sureness: float = np.nan  # 0 to 1: mean score of what is found, less if another scale rivals
     second: float | None = None  # the next best scale, for nuclei of another size
     is_close: bool = False  # whether the second best is nearly as good
     found: tuple[NDArray[np.int32], NDArray] | None = None  # where the trial saw the whole image
@@ -112,10 +112,10 @@ def choose_scale(
         return _conclude(_try_scales(network, image))
     place = f"the network knows {known[0]:g} to {known[1]:g} px"
     if known[0] <= diameter_px <= known[1]:
-        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}", 1.0)
+        return Scale(1.0, diameter_px, f"given: {diameter_px:g} px; {place}")
     middle = float(np.sqrt(known[0] * known[1]))
     reason = f"given: {diameter_px:g} px, brought to {middle:.1f} px; {place}"
-    return Scale(round(middle / diameter_px, 4), diameter_px, reason, 1.0)
+    return Scale(round(middle / diameter_px, 4), diameter_px, reason)
 
 
 def check_sizes(diameter_px: float | None, known: tuple[float, float]) -> None:
@@ -137,9 +137,10 @@ def _try_scales(network, image: NDArray) -> list[Trial]:
     for scale in SMALLER:
         if min(image.shape[:2]) * scale >= MIN_SIDE_PX:
             trials.append(try_scale(network, image, scale, centres))
-    if first.sureness < UNSURE or first.diameter_px < USUAL_PX[0]:
+    best = max(trials, key=lambda trial: trial.value(first))
+    if best.sureness < UNSURE or (best is first and first.diameter_px < USUAL_PX[0]):
         trials.append(try_scale(network, image, LARGER[0], centres))
-        is_better = trials[-1].value(first) > first.value(first)
+        is_better = trials[-1].value(first) > best.value(first)
         if is_better and trials[-1].diameter_px * LARGER[0] < USUAL_PX[0]:
             trials.append(try_scale(network, image, LARGER[1], centres))
     return trials
@@ -211,7 +212,9 @@ def _conclude(trials: list[Trial]) -> Scale:
     size = best.diameter_px
     reason = f"found: {size:.1f} px"
     reason += f", {size * best.scale:.1f} px as resized" if best.scale != 1 else ""
-    others = [t for t in trials if values[t.scale] and not 1 / OTHER < t.diameter_px / size < OTHER]
+    few = FEW * values[best.scale]
+    others = [t for t in trials if not 1 / OTHER < t.diameter_px / size < OTHER]
+    others = [t for t in others if values[t.scale] >= few]
     if not others:
         return Scale(best.scale, size, reason, best.sureness, found=best.found)
     other = max(others, key=lambda trial: values[trial.scale])
