@@ -13,12 +13,13 @@ from helpers.targets.score import typical_area
 KNOWN_DIAMETERS_PX = (10.0, 60.0)  # median diameters taken as known where a run does not say
 KNOWN_SHARE = 0.98  # of a run's test images, by the median diameter of their nuclei, are known
 SMALLER, LARGER = (0.5, 0.25, 0.125), (2.0, 4.0)
-SURE, USUAL_PX = 0.7, (16.0, 45.0)
+SURE, USUAL_PX = 0.7, (12.0, 45.0)
 """Mean score and typical diameter with which scale 1 is taken without trying others."""
 UNSURE = 0.5  # mean score below which nuclei may be much smaller than what is found
 BEST_PX, SIZE_COST = (20.0, 30.0), 0.1
 """Diameters that a network sees best, and what each doubling or halving beyond them costs."""
-STEP_COST = 1.1  # how much more a scale must find for each doubling or halving away from 1
+STEP_COST, LARGER_COST = 1.1, 1.2
+"""How much more a scale must find for each halving and each doubling, which costs time, too."""
 LARGEST_PX = 250.0  # what is wider is no nucleus but tissue seen from afar
 OTHER, FEW, CLOSE = 1.5, 0.2, 0.8
 """Diameters that differ by this factor are those of other things. A second scale that finds a share
@@ -61,8 +62,9 @@ class Trial(NamedTuple):
         there = max(first.worth[looked].mean(), 0.3 * first.worth.mean(), 1e-6)
         seen = self.diameter_px * self.scale
         octaves = max(0.0, np.log2(BEST_PX[0] / seen), np.log2(seen / BEST_PX[1]))
-        fit = max(0.0, 1 - SIZE_COST * octaves) / STEP_COST ** abs(np.log2(self.scale))
-        return float(self.worth[looked].mean() / there * fit)
+        fit = max(0.0, 1 - SIZE_COST * octaves)
+        cost = (LARGER_COST if self.scale > 1 else STEP_COST) ** abs(np.log2(self.scale))
+        return float(self.worth[looked].mean() / there * fit / cost)
 
 
 def read_known_diameters(run: RunFolder) -> tuple[float, float]:
