@@ -73,8 +73,13 @@ class Augmentation(Strict):
     stain: OpenRatio = 0.0
     turns: bool = False
     scale: Annotated[float, Field(ge=1, le=4)] = 1.0
+    diameters_px: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     blur: Annotated[float, Field(ge=0, le=10)] = 0.0
     noise: Share = 0.0
+    gamma: Annotated[float, Field(ge=1, le=4)] = 1.0
+    dyes: OpenRatio = 0.0
+    nuclei: Share = 0.0
+    paste: Share = 0.0
 
 
 class TrainingParameters(Strict):
@@ -98,6 +103,7 @@ class TrainingParameters(Strict):
     augmentation: Augmentation = Augmentation()
     balance: Share = 0.0
     crowding: Share = 0.0
+    weight_average: OpenRatio = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
 

@@ -12,7 +12,15 @@ from helpers.analysis.modality import find_modalities
 from helpers.network.geometry import cut, pad, rescale
 from helpers.network.intensities import measure_range, normalise, to_channels
 from helpers.settings import Settings
-from helpers.training.augmentation import ORIENTATIONS, View, draw_view, vary
+from helpers.training.augmentation import (
+    ORIENTATIONS,
+    View,
+    change_brightness,
+    change_dyes,
+    draw_view,
+    paste_nuclei,
+    vary,
+)
 
 
 class Batches(keras.utils.PyDataset):
@@ -55,6 +63,7 @@ class Batches(keras.utils.PyDataset):
         self.steps = settings.training.steps_per_epoch if augment else None
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._range = cache(lambda index: measure_range(images[index], settings))
+        self._diameter = cache(self._measure_diameter)
 
     @property
     def n_items(self) -> int:
@@ -104,14 +113,31 @@ class Batches(keras.utils.PyDataset):
         """Return one crop of an image, normalised, and the maps of its nuclei."""
         orientation, index = divmod(item, len(self.images))
         augmentation = self.settings.training.augmentation
-        view = draw_view(augmentation, rng, orientation) if self.augment else View()
-        inputs = normalise(self._cut(self.images[index], view, order=1), self._range(index))
+        view = View()
+        if self.augment:
+            view = draw_view(augmentation, rng, orientation, self._diameter(index))
+        crop = self._cut(self.images[index], view, order=1)
+        labels = self._cut(self.labels[index], view, order=0)
+        if self.augment and augmentation.dyes and crop.ndim == 3 and self._range(index).scale < 0:
+            white = np.float32(np.iinfo(crop.dtype).max)
+            crop = white * change_dyes(crop.astype(np.float32) / white, augmentation.dyes, rng)
+        inputs = normalise(crop, self._range(index))
+        if self.augment and augmentation.nuclei:
+            inputs = change_brightness(inputs, labels, augmentation.nuclei, rng)
+        if self.augment and augmentation.paste and rng.random() < augmentation.paste:
+            inputs, labels = paste_nuclei(inputs, labels, rng)
         if self.augment:
             reverse = 0.0 if self.settings.preprocessing.normalisation == "standardise" else 1.0
             inputs = vary(inputs, augmentation, rng, reverse=reverse)
         inputs = to_channels(inputs, self.settings.model_structure.input_params.channels)
-        maps = self._maps(self._cut(self.labels[index], view, order=0), view)
-        return _as_float(self._turn(inputs, view)), _as_float(maps)
+        return _as_float(self._turn(inputs, view)), _as_float(self._maps(labels, view))
+
+    def _measure_diameter(self, index: int) -> float | None:
+        """Return the median diameter of an image's nuclei in pixels, if anything asks for it."""
+        areas = np.bincount(self.labels[index].ravel())[1:]
+        if self.settings.training.augmentation.diameters_px is None or not areas.any():
+            return None
+        return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi)))
 
     def _cut(self, array: NDArray, view: View, order: int) -> NDArray:
         """Return the part of an image or label image that `view` shows, in the crop's scale."""

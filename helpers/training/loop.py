@@ -80,10 +80,15 @@ def train(
 
 
 def compile_network(model: keras.Model, settings: Settings) -> keras.Model:
-    """Return `model` compiled with Adam and the settings' loss; XLA is slower on CPUs, so off."""
+    """Return `model` compiled with Adam and the settings' loss; XLA is slower on CPUs, so off.
+
+    With `weight_average` the weights become, when a training ends, their mean over its last steps.
+    """
     target = settings.model_structure.output_params.target
+    average = settings.training.weight_average
+    averaging = {"use_ema": True, "ema_momentum": average} if average else {}
     model.compile(
-        optimizer=keras.optimizers.Adam(settings.training.learning_rate),
+        optimizer=keras.optimizers.Adam(settings.training.learning_rate, **averaging),
         loss=build_loss(settings.training.loss, target),
         metrics=build_metrics(target),
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
