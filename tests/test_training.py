@@ -67,7 +67,7 @@ def uninterrupted(tmp_path_factory, request):
     augmentation = {"flips": "all", "turns": True, "noise": 0.1} if normalisation == "batch" else {}
     settings = settings_for(
         PLATEAU | EARLY, epoch_num=5, target=target, normalisation=normalisation,
-        augmentation=augmentation,
+        augmentation=augmentation, weight_average=0.9 if augmentation else 0.0,
     )  # fmt: skip
     run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
     start(run, settings)
@@ -207,6 +207,23 @@ def test_more_epochs_go_on(finished, run, tmp_path, fine_tuned):
     start(run, settings_for(epoch_num=1), start_from=teacher)
     start(run, settings_for(epoch_num=2), start_from=teacher)
     assert_same_result(run, whole)
+
+
+def test_averaged_weights_are_those_of_all_steps_with_falling_share(run, monkeypatch):
+    seen = []
+
+    def remember(self, epoch, logs=None):
+        seen.append(self.model.get_weights())
+
+    monkeypatch.setattr(loop.Checkpoint, "on_train_batch_end", remember, raising=False)
+    start(run, settings_for({}, epoch_num=2, weight_average=0.8))
+    expected = seen[0]
+    for weights in seen[1:]:
+        expected = [0.8 * one + 0.2 * two for one, two in zip(expected, weights, strict=True)]
+    averaged = load_model(run.file("network.keras")).get_weights()
+    for one, two, last in zip(expected, averaged, seen[-1], strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+        assert not np.array_equal(two, last)
 
 
 def test_training_goes_on_in_the_precision_of_todays_device(run):
