@@ -6,9 +6,9 @@
 
 The network is trained on the other sources and tested on these, segmented as `nuclei predict`
 does. Images on the test side of the reference run's split, or left out of it, are never trained on.
-Every combination has a folder of its own and for every source left out `scores_*.csv` (a row an
-image) and `summary_*.csv` (intervals over patients, organs or fields of view). Interrupted
-trainings resume.
+Every combination has a folder of its own with `scores_*.csv` of each source left out (a row an
+image) and `summary.csv` (intervals over patients, organs or fields of view). Interrupted trainings
+resume. `--network reference` scores a network that is there.
 """
 
 import argparse
@@ -69,9 +69,12 @@ def train_on(run: RunFolder, settings: Settings, data: DataSet) -> None:
     train(run, settings, *sets)
 
 
-def score_unseen(run: RunFolder, data: DataSet) -> pd.DataFrame:
-    """Return a row an image, as `helpers.evaluation.nuclei.score_nuclei`, and what was decided."""
-    network = load_network(run.path)
+def score_unseen(network: Path, data: DataSet) -> pd.DataFrame:
+    """Return a row an image, as `helpers.evaluation.nuclei.score_nuclei`, and what was decided.
+
+    `network` is the folder of its run.
+    """
+    network = load_network(network)
     known = pd.DataFrame({"id": data.ids, "modality": data.table["source"]})
     known["group"] = pd.factorize(data.table["known_group"].where(lambda g: g != "", known["id"]))[
         0
@@ -88,12 +91,29 @@ def score_unseen(run: RunFolder, data: DataSet) -> pd.DataFrame:
     return table.join(pd.DataFrame(results))
 
 
+def score_sources(
+    run: RunFolder, network: Path, data: DataSet, sources: Sequence[str], most: int | None
+) -> None:
+    """Write a table an unseen source, and one of what all of them come to."""
+    parts = []
+    for source in sources:
+        unseen = data.select((data.table["source"] == source).to_numpy())
+        step = -(-len(unseen) // most) if most else 1
+        scores = score_unseen(network, unseen.select(range(0, len(unseen), step)))
+        run.write_csv(f"scores_{source}.csv", scores.round(4))
+        parts.append(summarise_scores(scores, SCORES).assign(modality=source))
+    summary = pd.concat(parts).rename(columns={"modality": "source"}).round(4)
+    run.write_csv("summary.csv", summary)
+    print(summary.to_string(index=False))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and score; return 0, or 2 where nothing could start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folders or zips, separated by commas")
     parser.add_argument("--left-out", default="", help="sources, separated by commas")
     parser.add_argument("--settings", type=Path, default="settings/nuclei.json")
+    parser.add_argument("--network", help="score this run's network, and train none")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--epochs", type=int, help="instead of the settings file's")
     parser.add_argument("--output", default="sources", help="run that holds a folder each")
@@ -113,17 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(reason, file=sys.stderr)
         return 2
     name = "without_" + "_".join(left_out) if left_out else "all"
-    run = RunFolder(base.path / f"{name}_seed_{settings.training.seed}")
-    if not run.file("network.keras").exists():
+    run = RunFolder(base.path / (given.network or f"{name}_seed_{settings.training.seed}"))
+    network = RunFolder(given.network).path if given.network else run.path
+    if not RunFolder(network).file("network.keras").exists():
         train_on(run, settings, data.select(may_see.to_numpy()))
-    for source in left_out:
-        unseen = data.select((data.table["source"] == source).to_numpy())
-        step = -(-len(unseen) // given.most) if given.most else 1
-        scores = score_unseen(run, unseen.select(range(0, len(unseen), step)))
-        run.write_csv(f"scores_{source}.csv", scores.round(4))
-        summary = summarise_scores(scores, SCORES)
-        run.write_csv(f"summary_{source}.csv", summary.round(4))
-        print(summary.round(3).to_string())
+    score_sources(run, network, data, left_out, given.most)
     return 0
 
 
