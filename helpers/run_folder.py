@@ -19,7 +19,7 @@ REFERENCE = "reference"
 """The run whose network comes with the repository, and is asked where no other is named."""
 PUBLISHED = (
     "cross_validation", "default", "inversion", "original", REFERENCE, "reference_seed_2",
-    "reference_seed_3", "targets",
+    "reference_seed_3", "sources", "targets",
 )  # fmt: skip
 """The runs that the repository keeps: read by anybody, written to only on request."""
 

@@ -230,8 +230,7 @@ class Trainer:
             if begin == 0:
                 print(f"  first steps {time.perf_counter() - start:.0f} s", flush=True)
                 start = time.perf_counter()
-        seconds = max(time.perf_counter() - start, 1e-9)
-        speed = (run.steps - EPOCH) * run.batch / seconds
+        speed = max(run.steps - EPOCH, 0) * run.batch / (time.perf_counter() - start)
         print(f"{run.name}: loss {history[0]} to {history[-1]}, {speed:.0f} crops/s", flush=True)
         n = len(state[0])
         return (state[0], state[1]), (state[4][:n], state[4][n:]), history
