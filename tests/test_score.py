@@ -9,6 +9,7 @@ import pytest
 from helpers.evaluation.score import (
     Found,
     choose_points,
+    choose_unseen,
     cross_validate,
     fit_model,
     fit_score,
@@ -169,6 +170,24 @@ def test_points_stand_in_order():
     score = apply_model(nuclei[list(FEATURES)].to_numpy(), 0.5, {"flow_error": -2.0, "size": 1.0})
     points = choose_points(nuclei.assign(score=score), 0.5)
     assert points["complete"] < points["balanced"] == 0.5 < points["precise"]
+
+
+def test_no_image_judges_that_was_trained_or_tested_on(tmp_path):
+    class Data:
+        ids = ("a", "b", "c", "d", "e")
+        labelled = property(lambda self: self)
+
+        def select(self, places):
+            return [self.ids[place] for place in places]
+
+    run = RunFolder(tmp_path)
+    split = pd.DataFrame({"id": ["a", "tnbc-b", "tnbc-c", "d"]})
+    run.write_csv("split.csv", split.assign(split=["train", "test", "validation", "left out"]))
+    assert choose_unseen(Data(), run, "tnbc", 40) == ["c", "e"]
+    assert len(choose_unseen(Data(), run, "tnbc", 1)) == 1
+    run.write_csv("split.csv", pd.DataFrame({"id": Data.ids, "split": "train"}))
+    with pytest.raises(ValueError, match="trained or tested on all"):
+        choose_unseen(Data(), run, "tnbc", 40)
 
 
 def test_images_of_odd_sizes_are_brought_to_a_usual_one():
