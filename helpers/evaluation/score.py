@@ -28,6 +28,9 @@ CANDIDATES = (0.3, 0.4, 0.5)
 """Probabilities from which a pixel may belong to a nucleus: the best is stored with the score."""
 CUTS = np.arange(0.05, 0.96, 0.05).round(2)
 """Scores from which a nucleus may stay at the operating point "balanced"."""
+SAME = 0.002
+"""Mean average precisions so close are the same; of such cuts the lowest counts, as what was dropped
+cannot be chosen by its score later."""
 PRECISE, COMPLETE = 0.9, 0.98
 """What the other points stand for: share of nuclei kept that are right, and of right ones kept."""
 USUAL_PX = 15.0, 25.0, 40.0
@@ -81,8 +84,8 @@ def fit_score(sources: Sequence[Source]) -> ScoreFit:
         nuclei = found.nuclei[found.nuclei["rule"] == str(threshold)]
         nuclei = nuclei.assign(score=cross_validate(nuclei))
         judged = [judge(found._replace(nuclei=nuclei), str(threshold), cut) for cut in CUTS]
-        worth = [table["mean_ap"].mean() for table in judged]
-        place = int(np.argmax(worth))
+        worth = np.array([table["mean_ap"].mean() for table in judged])
+        place = int(np.argmax(worth >= worth.max() - SAME))
         trial.append(judged[place])
         if worth[place] > best["mean_ap"]:
             best = {"mean_ap": worth[place], "threshold": threshold, "nuclei": nuclei}
