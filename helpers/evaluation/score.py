@@ -29,8 +29,8 @@ CANDIDATES = (0.3, 0.4, 0.5)
 CUTS = np.arange(0.05, 0.96, 0.05).round(2)
 """Scores from which a nucleus may stay at the operating point "balanced"."""
 SAME = 0.002
-"""Mean average precisions so close are the same; of such cuts the lowest counts, as what was dropped
-cannot be chosen by its score later."""
+"""Mean average precisions so close are the same; of such cuts the lowest counts, as a nucleus that
+was dropped cannot be chosen by its score later."""
 PRECISE, COMPLETE = 0.9, 0.98
 """What the other points stand for: share of nuclei kept that are right, and of right ones kept."""
 USUAL_PX = 15.0, 25.0, 40.0
