@@ -124,8 +124,25 @@ def measure_image(image: np.ndarray) -> Measures:
 
 
 def _has_dark_ground(ground: float, colour: float) -> bool:
-    is_stained = COLOURED < colour <= ONE_HUE * ground
-    return ground <= BRIGHT_GROUND and not is_stained
+    return ground <= BRIGHT_GROUND and not _is_stained(ground, colour)
+
+
+def _is_stained(ground: float, colour: float) -> bool:
+    return COLOURED < colour <= ONE_HUE * ground
+
+
+def is_stained(image: np.ndarray) -> bool:
+    """Return whether an image, (H, W) or (H, W, C) of any type, is of stained tissue.
+
+    Light of every colour comes through it; the ground is bright, also where dense tissue leaves
+    hardly any of it.
+    """
+    if image.ndim == 2 or image.shape[2] == 1:
+        return False
+    full = full_scale(image) if image.dtype.kind == "u" else 1.0
+    ground = float(np.median(image.mean(axis=2, dtype=np.float32)))
+    colour = float(np.ptp(image, axis=2).mean(dtype=np.float64))
+    return _is_stained(ground / full, colour / full)
 
 
 def _measure_radius(signal: np.ndarray) -> float:

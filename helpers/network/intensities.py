@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.analysis.modality import is_stained
 from helpers.data.reading import check_image
 from helpers.settings import Settings
 
@@ -55,7 +56,8 @@ def has_bright_ground(image: NDArray[np.number]) -> bool:
     Nuclei cover less than half of nearly every image, so the median is ground. In a coloured image
     red is asked, unless there is hardly any: haematoxylin, which stains nuclei, absorbs red light,
     and eosin, which stains what lies around them, does not (optical densities .65 and .07 of 1;
-    Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299).
+    Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299). Stained tissue has a bright
+    ground even where dense tissue leaves little of it.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def has_bright_ground(image: NDArray[np.number]) -> bool:
     (True, False)
     """
     low, median, high = np.percentile(telling_channel(image), POLARITY_PERCENTILES)
-    return bool(median - low > high - median)
+    return bool(median - low > high - median) or is_stained(image)
 
 
 def telling_channel(image: NDArray[np.number]) -> NDArray[np.number]:
