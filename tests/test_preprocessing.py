@@ -181,6 +181,17 @@ def paint(*shares):
     return np.broadcast_to(np.concatenate(columns), (10, 100, 3))
 
 
+def test_dense_tissue_with_hardly_any_light_between_is_bright_ground():
+    image = np.full((40, 40, 3), (95, 60, 100), np.uint8)  # most of it; nuclei are darker
+    image[::5, ::4] = 60, 35, 80
+    image[:, 37:] = 220  # a gap
+    assert has_bright_ground(image)
+    assert not has_bright_ground(np.invert(image))
+    glow = np.zeros((40, 40, 3), np.uint8)  # fluorescence in one hue, as dark
+    glow[::5, ::4] = 200, 40, 0
+    assert not has_bright_ground(glow)
+
+
 def test_red_muscle_is_bright_ground_around_violet_nuclei():
     muscle, nuclei, pale = ((225, 20, 50), 60), ((95, 30, 130), 15), ((235, 190, 225), 25)
     image = paint(muscle, nuclei, pale)

@@ -69,7 +69,15 @@ def has_bright_ground(image: NDArray[np.number]) -> bool:
     (True, False)
     """
     low, median, high = np.percentile(telling_channel(image), POLARITY_PERCENTILES)
-    return bool(median - low > high - median) or is_stained(image)
+    if image.shape[2:] == (3,) and is_stained(image) != is_stained(negative(image)):
+        return is_stained(image)
+    return bool(median - low > high - median)
+
+
+def negative(image: NDArray[np.number]) -> NDArray[np.number]:
+    """Return the image whose bright pixels are dark, in the same type and range."""
+    full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else image.dtype.type(1)
+    return full - image
 
 
 def telling_channel(image: NDArray[np.number]) -> NDArray[np.number]:
