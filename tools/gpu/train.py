@@ -20,10 +20,10 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np  # noqa: E402   after the backend is chosen
-import pandas as pd  # noqa: E402
+import numpy as np
+import pandas as pd
 
 TEST_PX = 512  # side of the central squares that a run is tested on
 N_TEST = 55  # images of a source, evenly chosen
@@ -167,7 +167,8 @@ class Trainer:
 
     def _step(self, state, flat, strength, views, rate, key):
         import jax
-        from crops import make_crops, make_maps, vary
+
+        from tools.gpu.crops import make_crops, make_maps, vary
 
         jnp = jax.numpy
         trained, others, first, second, mean, n = state
@@ -277,9 +278,8 @@ def score(maps, labels):
 
 def check_maps(images: Images) -> None:
     """Raise if the maps made here are not those of `helpers.targets`."""
-    from crops import make_maps
-
     from helpers.targets import get_target
+    from tools.gpu.crops import make_maps
 
     labels = np.stack([cut_square(*images.pairs[0])[1][:128, :128]] * 2).astype(np.int32)
     ours = np.asarray(make_maps(labels, int(labels.max()) + 1))[0]
