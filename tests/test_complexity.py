@@ -4,11 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from helpers.network.complexity import (
-    count_flop,
-    measure_receptive_field,
-    tabulate_networks,
-)
+from helpers.network.complexity import count_flop, measure_receptive_field, tabulate_networks
 from helpers.network.unet import build_unet
 from helpers.settings import generate_settings, load_settings
 from helpers.targets import TARGETS

@@ -9,11 +9,7 @@ from conftest import box, files_of, png, some_image
 from helpers.data import data_set as data
 from helpers.data import layout
 from helpers.data.data_set import read_data_set
-from helpers.data.problems import (
-    NOTED,
-    DataFaultError,
-    summarise_faults,
-)
+from helpers.data.problems import NOTED, DataFaultError, summarise_faults
 from helpers.data.truth import read_truth
 
 

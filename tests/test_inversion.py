@@ -17,14 +17,7 @@ from helpers.inversion.runs import (
     run_variants,
     summarise_variants,
 )
-from helpers.inversion.variants import (
-    INPUTS,
-    STEPS,
-    VARIANTS,
-    View,
-    ViewedNetwork,
-    choose_variants,
-)
+from helpers.inversion.variants import INPUTS, STEPS, VARIANTS, View, ViewedNetwork, choose_variants
 from helpers.network.intensities import network_input
 from helpers.overrides import flatten
 from helpers.run_folder import RunFolder

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from helpers.evaluation.matching import (
-    OUTCOMES_TRUE,
-    THRESHOLDS,
-    average_precision,
-    match,
-)
+from helpers.evaluation.matching import OUTCOMES_TRUE, THRESHOLDS, average_precision, match
 from tests.conftest import draw_labels
 
 EMPTY = np.zeros((10, 12), int)

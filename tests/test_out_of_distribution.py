@@ -5,11 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.fields import find_groups
-from helpers.analysis.out_of_distribution import (
-    Familiarity,
-    measure_looks,
-    read_familiarity,
-)
+from helpers.analysis.out_of_distribution import Familiarity, measure_looks, read_familiarity
 from helpers.data.data_set import read_data_set
 
 ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8

@@ -17,12 +17,7 @@ from skimage.color import rgb2lab
 from helpers.analysis.modality import MODALITIES, find_modalities
 from helpers.evaluation.masks import calibration
 from helpers.evaluation.matching import THRESHOLDS, match
-from helpers.evaluation.nuclei import (
-    ERRORS,
-    match_images,
-    score_nuclei,
-    tabulate_errors,
-)
+from helpers.evaluation.nuclei import ERRORS, match_images, score_nuclei, tabulate_errors
 from helpers.evaluation.published import POOLED, compare_published, read_published
 from helpers.evaluation.summary import summarise_scores
 from helpers.figures import common, data, evaluation, network, nuclei

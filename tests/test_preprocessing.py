@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.data.reading import check_image
-from helpers.network.geometry import (
-    cut,
-    pad_to_multiple,
-    rescale,
-)
+from helpers.network.geometry import cut, pad_to_multiple, rescale
 from helpers.network.intensities import (
     has_bright_ground,
     intensity_range,

@@ -10,12 +10,7 @@ from PIL import Image
 
 from conftest import tiff
 from helpers.data.channels import select_channel
-from helpers.data.reading import (
-    read_any_image,
-    read_label_image,
-    read_mask,
-    refuse_unscaled,
-)
+from helpers.data.reading import read_any_image, read_label_image, read_mask, refuse_unscaled
 from helpers.run_folder import ROOT
 from helpers.settings import generate_settings
 

@@ -17,11 +17,7 @@ from helpers.settings import generate_settings
 
 
 def test_the_end_counts_failures_and_warnings_and_names_the_results(tmp_path):
-    rows = [
-        ("a.png", "done", 5, ""),
-        ("b.png", "done", 0, "none"),
-        ("c.png", "failed", 0, "?"),
-    ]
+    rows = [("a.png", "done", 5, ""), ("b.png", "done", 0, "none"), ("c.png", "failed", 0, "?")]
     summary = pd.DataFrame(rows, columns=["image", "status", "n_nuclei", "warning"])
     summary.attrs["notes"] = ["2 files left out"]
     assert describe(summary, tmp_path).splitlines() == [

@@ -231,10 +231,7 @@ def test_files_of_others_are_refused_before_anything_is_written(images, tmp_path
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        ({"fingerprint": "another"}, "another network"),
-        ({"diameter_px": 20}, "another diameter_px"),
-    ],
+    [({"fingerprint": "another"}, "another network"), ({"diameter_px": 20}, "another diameter_px")],
 )
 def test_results_of_another_network_or_other_parameters_are_refused(
     images, tmp_path, change, message

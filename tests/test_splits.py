@@ -4,12 +4,7 @@ import pytest
 
 from conftest import box, png, some_image
 from helpers.analysis.fields import find_groups, match_pixels
-from helpers.analysis.splits import (
-    SPLIT_NAMES,
-    keep_back,
-    leaking_share,
-    split_by_group,
-)
+from helpers.analysis.splits import SPLIT_NAMES, keep_back, leaking_share, split_by_group
 from helpers.data.data_set import read_data_set
 
 GROUPS = np.repeat(np.arange(60), np.random.default_rng(2).choice([1, 2, 4, 8], 60))

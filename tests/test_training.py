@@ -125,10 +125,7 @@ def test_network_loads_without_custom_objects_and_predicts(finished):
 
 @pytest.mark.parametrize(
     ("uninterrupted", "epoch", "batch"),
-    [
-        (("foreground", "none"), 1, 0),
-        (("flow", "batch"), 3, 2),
-    ],
+    [(("foreground", "none"), 1, 0), (("flow", "batch"), 3, 2)],
     indirect=["uninterrupted"],
     ids=lambda value: ", ".join(value) if isinstance(value, tuple) else None,
 )
