@@ -225,15 +225,6 @@ def test_a_crop_that_the_image_can_fill_is_filled_at_any_scale(scale):
     assert (maps == 1).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (100, 1)])
-def test_tiny_images_can_be_scaled(shape):
-    image, labels = np.full(shape, 255, np.uint8), np.ones(shape, np.int32)
-    settings = settings_for(augmentation={"flips": "none", "crop": "random", "scale": 4.0})
-    inputs, maps = all_items(Batches([image] * 30, [labels] * 30, settings))
-    np.testing.assert_array_equal(inputs, maps)
-    assert (maps.sum(axis=(1, 2, 3)) > 0).all()
-
-
 EVERYTHING = VARIED | {"turns": True, "scale": 1.5, "blur": 1.5, "noise": 0.1}
 
 

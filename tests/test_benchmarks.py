@@ -48,17 +48,6 @@ def some_data(*pairs):
     return SimpleNamespace(images=images, labels=labels, ids=[str(k) for k in range(len(pairs))])
 
 
-def test_the_images_cover_the_range_and_have_nuclei():
-    diameters_px = [40, np.nan, 8, 30, 20, 10, np.nan]
-    for seed in range(5):
-        drawn = sizes.draw_images(diameters_px, 2, np.random.default_rng(seed))
-        assert drawn[0] in (2, 5, 4) and drawn[1] in (3, 0)
-    again = [sizes.draw_images(diameters_px, 2, np.random.default_rng(3)) for _ in range(2)]
-    assert again[0] == again[1]
-    everything = sizes.draw_images(diameters_px, 99, np.random.default_rng(0))
-    assert everything == [2, 5, 4, 3, 0]
-
-
 @pytest.mark.parametrize("diameter_px", [8, 23, 80])
 def test_nuclei_get_the_diameter_that_is_asked_for(diameter_px):
     image, labels = draw_discs()
@@ -67,17 +56,6 @@ def test_nuclei_get_the_diameter_that_is_asked_for(diameter_px):
     assert resized.shape == truth.shape
     assert (resized.dtype, truth.dtype) == (image.dtype, labels.dtype)
     assert np.unique(truth).tolist() == [0, 1, 2, 3, 4]
-
-
-def test_what_would_be_too_small_or_too_large_is_skipped():
-    image, labels = draw_discs()
-    assert sizes.resize_nuclei(image, labels, 6) is None
-    assert sizes.resize_nuclei(image, labels, 600) is None
-
-
-def test_every_way_has_its_scale():
-    found = sizes.segment_ways(Bright(), draw_discs()[0], 80, (10, 60))
-    assert [found[way].scale for way in ("as_is", "found", "given")] == [1, 1, 0.3062]
 
 
 def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way():
@@ -93,12 +71,6 @@ def test_a_row_says_how_well_nuclei_of_a_size_are_found_in_a_way():
     assert large["scale_median"].tolist() == pytest.approx([1, 0.5, 0.3125])
     assert (table["ap_50_low"] <= table["ap_50"]).all()
     assert (table["ap_50"] <= table["ap_50_high"]).all()
-
-
-def test_a_size_that_no_image_can_take_has_no_row():
-    table = sizes.measure(Bright(), some_data(draw_discs()), (10, 60), diameters_px=(5, 20))
-    assert table["diameter_px"].unique().tolist() == [20]
-    assert table["ap_50_low"].isna().all()  # one image says nothing about the next
 
 
 # ---------------------------------------------------------------- several networks together

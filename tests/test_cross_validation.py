@@ -8,10 +8,8 @@ import pytest
 
 from helpers.analysis.modality import MODALITIES
 from helpers.data.data_set import read_data_set
-from helpers.evaluation.masks import dice
 from helpers.run_folder import RunFolder
 from helpers.settings import generate_settings, load_settings
-from helpers.targets import get_target
 from tests.conftest import DEVICE, load_benchmark
 
 pytestmark = pytest.mark.slow
@@ -126,13 +124,6 @@ def test_folds_of_another_plan_are_refused(finished, make_plan, changes, n_folds
     assert [path.name for path in (folder / "random").iterdir()] == ["fold_2"]
 
 
-def test_precision_and_the_place_of_the_data_may_change(make_plan, tmp_path):
-    moved = TINY.with_overrides({"data_set_location": "elsewhere"})
-    for settings in (TINY.with_training(precision="mixed_bfloat16"), moved):
-        key = make_plan(tmp_path, settings=settings).about["key"]
-        assert key == make_plan(tmp_path).about["key"]
-
-
 def test_an_interrupted_fold_resumes(make_plan, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -145,35 +136,6 @@ def test_an_interrupted_fold_resumes(make_plan, tmp_path, monkeypatch):
         folds.read_folds(plan.run)
     monkeypatch.setattr("helpers.training.loop._fit", lambda *a, **k: pytest.fail("trained again"))
     assert set(folds.run_folds(plan, DEVICE, only=[1])["fold"]) == {1}
-
-
-class Half:
-    """A network to which the left half is nucleus, faintly; it counts its calls."""
-
-    target = get_target("foreground")
-    calls = 0
-
-    def __init__(self, **choices):
-        self.settings = TINY.with_postprocessing(**choices)
-
-    def predict_maps(self, image):
-        self.calls += 1
-        maps = np.zeros((*image.shape[:2], 1), np.float32)
-        maps[:, : image.shape[1] // 2] = 0.6
-        return maps
-
-
-def test_postprocessing_drops_nuclei_and_leaves_the_foreground(sample):
-    data, known = sample
-    sides = np.array(["test"] + ["train"] * (len(data) - 1))
-    network = Half()
-    every, dropped = (
-        folds.score_fold(n, data, known, sides) for n in (network, Half(min_confidence=0.9))
-    )
-    assert network.calls == 1
-    assert (every["n_pred"].item(), dropped["n_pred"].item()) == (1, 0)
-    mask = network.predict_maps(data.images[0])[..., 0] > 0
-    assert every["dice"].item() == dropped["dice"].item() == dice(data.labels[0] > 0, mask)
 
 
 # ---------------------------------------------------------------- known answers
@@ -226,30 +188,3 @@ def test_the_kept_folds_are_read_by_the_same_command():
     settings = load_settings("settings/reference.json").with_training(epoch_num=12)
     kept = json.loads((run.path / "fold_1" / "fold.json").read_text(encoding="utf-8"))
     assert folds._key(settings, known) == kept["key"]
-
-
-# ---------------------------------------------------------------- from a shell
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--only", "1", "99"], "no fold 99; the folds are 1 to 3"),
-        (["--folds", "1"], "`n_folds` (=1) must be at least 2"),
-        (["--output", "../up"], "run '../up' must be a name"),
-        (["--epochs", "0"], "epoch_num"),
-    ],
-)
-def test_wrong_arguments_end_with_one_message(
-    sample, tmp_path, monkeypatch, capsys, wrong, message
-):
-    class Data:
-        labelled = sample[0]
-
-    monkeypatch.setattr(folds, "read_data_set", lambda location: Data())
-    monkeypatch.setattr(folds, "describe_images", lambda data: sample[1])
-    file = tmp_path / "tiny.json"
-    file.write_text(json.dumps(TINY.model_dump(mode="json", by_alias=True)))
-    given = ["--settings", str(file), "--output", str(tmp_path / "cross"), "--folds", "3"]
-    assert folds.main([*given, *wrong]) == 2
-    assert message in capsys.readouterr().err

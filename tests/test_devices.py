@@ -45,11 +45,3 @@ def test_bfloat16_instructions_are_read_from_the_system(tmp_path, text, expected
     if text:
         file.write_text(text)
     assert devices.has_bfloat16(file) is expected
-
-
-def test_gain_compares_the_best_times(monkeypatch):
-    times = {"float32": iter([9, 4, 3, 5]), "bfloat16": iter([9, 2, 8, 1.5])}
-    monkeypatch.setattr(devices, "_time_convolution", lambda dtype: next(times[dtype]))
-    assert devices.measure_bfloat16_gain(repeats=3) == 2
-    monkeypatch.undo()
-    assert devices.measure_bfloat16_gain(repeats=1) > 0

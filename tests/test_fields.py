@@ -3,15 +3,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from helpers.analysis.fields import (
-    CHANCE,
-    choose_field,
-    find_copies,
-    find_groups,
-    find_seams,
-    place_tiles,
-)
-from helpers.figures.data import assemble_field
+from helpers.analysis.fields import CHANCE, find_copies, find_groups, find_seams, place_tiles
 
 
 def field_of_view(seed, shape=(192, 192), dtype=np.uint8):
@@ -120,14 +112,3 @@ SEAMS = pd.DataFrame(
 @pytest.mark.parametrize("start", [0, 3])
 def test_tiles_find_their_places_from_anywhere(start):
     assert place_tiles(SEAMS, start) == {0: (0, 0), 1: (0, 1), 2: (1, 0), 3: (1, 1)}
-
-
-def test_the_best_proven_field_is_chosen_and_put_together():
-    groups = np.array([0, 0, 0, 0, 1, 1, 2])
-    assert choose_field(SEAMS, groups) == 0
-    assert choose_field(SEAMS[:0], groups) is None
-    field = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    tiles = [field[:3, :5], field[:3, 5:], field[3:, :5], field[3:, 5:]]
-    whole = assemble_field(tiles, place_tiles(SEAMS, 0))
-    np.testing.assert_allclose(whole * 255, field)
-    assert assemble_field(tiles, place_tiles(SEAMS, 0), gap_px=2).shape == (8, 10)

@@ -42,14 +42,6 @@ def start(tmp_path):
     return run
 
 
-def test_the_settings_go_on_from_the_reference():
-    ours, theirs = (load_settings(f"settings/{name}.json") for name in ("fine_tuning", "reference"))
-    for part in ("model_structure", "preprocessing", "postprocessing"):
-        assert getattr(ours, part) == getattr(theirs, part), part
-    assert ours.data_set_location == "sample"
-    assert ours.training.learning_rate < theirs.training.learning_rate
-
-
 def test_a_sample_is_split_by_field_and_by_seed(tmp_path):
     settings = load_settings("settings/fine_tuning.json")
     split = fine_tuning.draw_split(tmp_path, 11, settings)

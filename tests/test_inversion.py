@@ -215,16 +215,6 @@ def test_a_training_of_other_settings_is_refused(trained, sample):
         run_variants(run, TINY.with_training(epoch_num=2), *sample, variants, [0], DEVICE)
 
 
-def test_a_variant_without_training_images_is_left_out_by_name(sample, tmp_path, capsys):
-    data, known = sample
-    known = known.assign(split="test")
-    with pytest.raises(ExperimentError, match="no variant is left"):
-        run_variants(
-            RunFolder(tmp_path / "run"), TINY, data, known, [VARIANTS["scaled"]], [0], DEVICE
-        )
-    assert "scaled: no training image is of its modalities" in capsys.readouterr().out
-
-
 # ---------------------------------------------------------------- findings
 
 

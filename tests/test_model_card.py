@@ -3,7 +3,7 @@
 import pandas as pd
 
 from helpers.run_folder import RunFolder
-from tools.model_card import credit_sources, render_card, write_share
+from tools.model_card import credit_sources, render_card
 
 
 def test_the_committed_card_is_that_of_its_files():
@@ -19,12 +19,3 @@ def test_every_data_set_of_a_split_is_credited():
         "Naylor" in found.loc["CC BY 4.0", "citation"] and found.loc["unknown", "title"] == "mine"
     )
     assert credit_sources(split[["split"]])["licence"].tolist() == ["CC0"]
-
-
-def test_a_share_is_written_with_its_interval():
-    assert write_share(0.8689) == ".869"
-    assert write_share({"estimate": 0.5, "low": 0.25, "high": 1.0}) == ".500 (.250 to 1.000)"
-    assert (
-        write_share({"estimate": 0.5, "low": float("nan"), "high": float("nan")})
-        == ".500 (one field)"
-    )

@@ -1,29 +1,24 @@
 """Figures: colours that can be told apart, numbers that are true, and inputs that are rare."""
 
-import json
-
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 from skimage.color import rgb2lab
 
-from helpers.analysis.modality import MODALITIES, find_modalities
-from helpers.evaluation.masks import calibration
+from helpers.analysis.modality import find_modalities
 from helpers.evaluation.matching import THRESHOLDS, match
 from helpers.evaluation.nuclei import ERRORS, match_images, score_nuclei, tabulate_errors
 from helpers.evaluation.published import POOLED, compare_published, read_published
-from helpers.evaluation.summary import summarise_scores
 from helpers.figures import common, data, evaluation, network, nuclei
 from helpers.figures.nuclei import OUTCOME_COLOURS, paint_outcomes
 from helpers.run_folder import RunFolder
-from helpers.settings import generate_settings, load_settings, parse_settings
+from helpers.settings import generate_settings, load_settings
 from helpers.targets import TARGETS
 from tests.conftest import draw_labels
 
@@ -40,14 +35,6 @@ def _close():
 def draw(result):
     result.figure.canvas.draw()
     return result
-
-
-def title_of(ax):
-    return ax.get_title(loc="left") or ax.get_title()
-
-
-def texts(labels):
-    return [label.get_text() for label in labels]
 
 
 # ---------------------------------------------------------------- colours of labels
@@ -87,21 +74,14 @@ def test_a_pair_that_is_nearly_touching_differs_and_numbers_do_not_matter():
     np.testing.assert_array_equal(colours, common.colour_labels(renumbered))
 
 
-@pytest.mark.parametrize("value", [0, 3])
-def test_nothing_and_one_nucleus_alone_are_drawn(value):
-    colours = common.colour_labels(np.full((6, 5), value))
-    assert colours.shape == (6, 5, 3) and colours.any() == bool(value)
-
-
 def test_errors_and_legend_have_the_same_colours():
     true, pred = np.array([[0, 1, 1, 0]], bool), np.array([[0, 0, 1, 1]], bool)
     (drawn,) = common.plot_errors(true, pred).images
     shown = drawn.to_rgba(drawn.get_array())[0, 1:, :3]
-    handles = common.legend_handles("missed", "found", "extra", "truth", "prediction")
-    for colour, handle in zip(shown, handles, strict=False):
+    for colour, handle in zip(
+        shown, common.legend_handles("missed", "found", "extra"), strict=True
+    ):
         np.testing.assert_allclose(colour, handle.get_facecolor()[:3])
-    lines = [(to_rgb(handle.get_color()), handle.get_linestyle()) for handle in handles[3:]]
-    assert lines == [(to_rgb(common.TRUTH), "-"), (to_rgb(common.PREDICTION), "--")]
 
 
 # ---------------------------------------------------------------- a data set and its audit
@@ -109,20 +89,11 @@ def test_errors_and_legend_have_the_same_colours():
 
 def test_images_without_labels_and_empty_sets_are_drawn():
     labels = np.kron([[0, 1], [2, 0]], np.ones((24, 32), int))
-    figure = data.plot_pairs(IMAGES, [labels, None, 0 * labels], list("abc"))
-    assert [ax.get_title() for ax in figure.axes[3:]] == ["2 nuclei", "", "0 nuclei"]
+    data.plot_pairs(IMAGES, [labels, None, 0 * labels], list("abc"))
     data.plot_pairs([], [], [])
     table = find_modalities(IMAGES)
-    data.plot_modalities(IMAGES, table["modality"])
-    draw(data.plot_measures(table, "ground", "colour"))
-    assert "n = 0" in draw(data.plot_measures(table[:0], "redness", "colour")).get_title()
-
-
-@pytest.mark.parametrize("n", [0, 1, 5])
-def test_ranges_of_any_number_of_images_leave_out_those_without_a_median(n):
-    table = pd.DataFrame({"low": range(n), "mid": range(1, n + 1), "high": range(2, n + 2)})
-    table = pd.concat([table, pd.DataFrame({"low": [np.nan]})])
-    assert f"n = {n}" in draw(data.plot_ranges(table, "low", "mid", "high", "level")).get_xlabel()
+    for few in (table, table[:0]):
+        draw(data.plot_measures(few, "redness", "colour"))
 
 
 @pytest.mark.parametrize("places", [{0: (0, 0)}, {0: (0, 0), 2: (1, 0)}])
@@ -132,50 +103,13 @@ def test_a_field_is_drawn_apart_and_whole(places):
     assert apart.shape == whole.shape if len(places) == 1 else apart.shape[0] > whole.shape[0]
 
 
-def test_values_by_modality_leave_out_images_without_one():
-    table = pd.DataFrame({"modality": [MODALITIES[0], MODALITIES[4]], "contrast": [0.5, np.nan]})
-    ax = draw(data.plot_by_modality(table, "contrast", "contrast"))
-    assert texts(ax.get_yticklabels()) == ["small fluorescent (1)"]
-
-
 # ---------------------------------------------------------------- masks
-
-
-@pytest.fixture
-def table():
-    return pd.DataFrame(
-        {
-            "id": list("abcd"),
-            "modality": ["small_fluorescent"] * 3 + ["grayscale_tissue"],
-            "group": [0, 0, 1, 2],
-            "iou": [0.8, 0.9, 0.7, 0.2],
-        }
-    )
-
-
-def test_scores_show_means_and_counts(table):
-    ax = evaluation.plot_scores(table, summarise_scores(table, ("iou",), n_resamples=50))
-    assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.8, 0.2, 0.65])
-    assert texts(ax.get_yticklabels())[1:] == [
-        "grayscale tissue\n1 image, 1 field",
-        "all modalities\n4 images, 3 fields",
-    ]
-
-
-def test_calibration_shows_fractions_and_pixels():
-    result = calibration(np.array([0.1, 0.1, 0.9, 0.9]), np.array([0, 1, 1, 1], bool))
-    top, bottom = evaluation.plot_calibration(result)
-    assert top.lines[1].get_ydata()[[1, 9]].tolist() == [0.5, 1]
-    assert sum(bar.get_height() for bar in bottom.patches) == 4
 
 
 def test_empty_and_full_masks_can_be_drawn():
     full, empty = np.ones((48, 64), bool), np.zeros((48, 64), bool)
     examples = [(IMAGES[0], full, empty), (IMAGES[1], empty, full)]
-    figure = evaluation.plot_examples(examples, ["full", "empty"])
-    titles = [title_of(ax) for ax in figure.axes]
-    assert titles == ["full", "truth", "prediction", "errors", "empty", "", "", ""]
-    figure.canvas.draw()
+    evaluation.plot_examples(examples, ["full", "empty"]).canvas.draw()
 
 
 def test_filled_masks_show_which_side_is_marked():
@@ -255,18 +189,6 @@ def test_bars_are_the_errors_of_each_modality_that_has_nuclei(matched):
     assert widths["extra"] == pytest.approx([each, 7 * each])
     colours = [to_hex(bars.patches[0].get_facecolor()).upper() for bars in ax.containers]
     assert colours == [OUTCOME_COLOURS[error] for error in ERRORS] and list(widths) == list(ERRORS)
-    assert texts(ax.get_yticklabels())[0] == "small fluorescent\n12 nuclei, 2 images"
-
-
-def test_recall_stands_at_the_size_of_the_nuclei():
-    sizes = pd.DataFrame({"threshold": [0.5] * 3 + [0.7] * 3, "from_px": [0, 11.3, 16] * 2})
-    sizes = sizes.assign(diameter_px=[6, 12, 20] * 2, n_nuclei=[2, 1, 1] * 2, low=0, high=1)
-    ax = nuclei.plot_recall_by_size(sizes.assign(estimate=[0.5, 1, 1, 0, 1, 1]))
-    at_50, at_70 = ax.lines
-    assert at_50.get_xdata().tolist() == [6, 12, 20]
-    assert at_50.get_ydata().tolist() == [0.5, 1, 1]
-    assert at_70.get_ydata().tolist() == [0, 1, 1]
-    assert texts(ax.texts) == ["2", "1", "1"]
 
 
 def test_every_nucleus_has_the_colour_of_its_outcome():
@@ -291,30 +213,12 @@ def test_an_extra_object_keeps_off_true_nuclei():
     assert (codes[(pred > 0) & (true == 0)] == extra).all()
 
 
-def test_examples_are_cut_to_their_windows():
-    image = RNG.integers(0, 255, TRUE.shape, dtype=np.uint8)
-    empty, window = np.zeros_like(TRUE), (slice(2, 9), slice(1, 5))
-    examples = [(image, TRUE, PRED), (image, empty, empty)]
-    figure = nuclei.plot_nuclei_examples(examples, ["first", "none"], [window, window])
-    assert figure.axes[3].get_xlim() == (0.5, 4.5) and figure.axes[3].get_ylim() == (8.5, 1.5)
-    figure.canvas.draw()
-    frame = figure.legends[0].get_window_extent()
-    assert frame.x0 >= 0 and frame.x1 <= figure.bbox.width
-
-
 # ---------------------------------------------------------------- the network and its training
 
 
-def count_skips(ax):
-    arrows = [text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None)]
-    return sum(arrow.get_linestyle() == "dashed" for arrow in arrows)
-
-
 @pytest.mark.parametrize("n_blocks", [1, 4, 7])
-def test_drawing_has_a_bar_for_every_block_and_no_labels_that_overlap(n_blocks):
+def test_labels_of_the_drawing_do_not_overlap(n_blocks):
     ax = draw(network.plot_network(generate_settings(n_blocks)))
-    assert len(ax.patches) == 2 * n_blocks + 3  # both ways, the bottleneck, image and probability
-    assert count_skips(ax) == n_blocks
     boxes = [t.get_window_extent() for t in ax.texts if t.get_text().strip()]
     for k, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[k + 1 :])
@@ -328,39 +232,6 @@ def test_sides_of_the_bars_follow_the_square_root_of_filters_and_size():
     assert first.get_height() / bottleneck.get_height() == pytest.approx((256 / 8) ** 0.5)
 
 
-def test_drawing_leaves_out_a_missing_skip_and_takes_other_poolings():
-    values = generate_settings(4, base_filters=2).model_dump(mode="json", by_alias=True)
-    decoder = values["model_structure"]["decoder_params"]
-    blocks = decoder["changing_conv_params"]
-    decoder["changing_conv_params"] = {name: blocks[name] for name in list(blocks)[:2]}
-    decoder["general_transpose_conv_params"] |= {"kernel_size": [4, 4], "strides": [4, 4]}
-    blocks["decoder_block_1"]["concatenate_layer"] = None
-    blocks["decoder_block_2"]["concatenate_layer"] = "encoder_block_1"
-    ax = network.plot_network(parse_settings(json.dumps(values)))
-    assert len(ax.patches) == 4 + 1 + 2 + 2
-    assert count_skips(ax) == 1
-
-
-def test_curves_mark_every_change_of_rate_unless_it_falls_in_every_epoch():
-    history = pd.DataFrame({"epoch": [1, 2, 3, 4], "learning_rate": [0.1, 0.1, 0.01, 0.001]})
-    history = history.assign(loss=[1.0, 0.5, 0.4, 0.39], val_loss=[1.1, 0.7, 0.6, 0.6])
-    ax = network.plot_history(history, "loss", "loss", plt.figure().gca())
-    assert [line.get_xdata()[0] for line in ax.lines[2:]] == [2.5, 3.5]
-    assert texts(ax.texts) == ["1e-2", "1e-3"]
-    falling = pd.concat([history] * 3).assign(learning_rate=np.geomspace(1, 0.1, 12))
-    falling = falling.assign(epoch=range(12)).drop(columns="val_loss")
-    ax = network.plot_history(falling, "loss", "loss", plt.figure().gca())
-    assert not ax.texts and len(ax.lines) == 1
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_batches_are_drawn_in_gray_and_in_colour(channels):
-    inputs = np.zeros((9, 8, 8, channels))
-    inputs[:, 2:6, 2:6] = 1
-    figure = network.plot_batch(inputs, inputs[..., 0] > 0.5)
-    assert sum(bool(ax.images) for ax in draw(figure.axes[0]).figure.axes) == 8
-
-
 def test_a_row_draws_labels_in_colours_images_stretched_and_every_target():
     image = np.arange(600, dtype=np.uint16).reshape(20, 30) + 1000
     labels = draw_labels((4, 3, 8, 8), (4, 11, 8, 9), shape=(20, 30))
@@ -370,8 +241,3 @@ def test_a_row_draws_labels_in_colours_images_stretched_and_every_target():
     assert (shown[0].min(), shown[0].max()) == (0, 1)
     assert len(np.unique(shown[1].reshape(-1, 3), axis=0)) == 3
     assert all(array.max() == 1 for array in shown[2:])
-
-
-def test_a_row_shows_values_as_they_are_and_depths_to_their_largest():
-    figure = common.plot_row({"half": np.full((4, 4), 0.5), "depth": np.eye(4) * 7.0})
-    assert [ax.images[0].get_clim() for ax in figure.axes] == [(0, 1), (0, 7)]

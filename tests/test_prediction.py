@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from helpers.network import geometry
-from helpers.network.geometry import rescale, tiles
+from helpers.network.geometry import rescale
 from helpers.network.intensities import network_input
 from helpers.network.prediction import Network, load_network
 from helpers.network.saving import read_settings, read_state, save_network
@@ -75,18 +75,6 @@ def test_tiles_equal_the_whole(of_target, monkeypatch, shape):
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [32, 96, 1024, 1056, 4000])
-@pytest.mark.parametrize("multiple", [1, 2, 32])
-def test_tiles_cover_every_pixel_once(length, multiple):
-    length -= length % multiple
-    owned, places = np.zeros(length, int), np.arange(length)
-    for own, halo, inner in tiles(length, multiple):
-        owned[own] += 1
-        np.testing.assert_array_equal(places[halo][inner], places[own])
-        assert len(places[halo]) % multiple == 0
-    assert (owned == 1).all()
-
-
 @pytest.fixture
 def saved(tmp_path):
     settings = settings_for(1, "percentile")
@@ -134,25 +122,6 @@ def test_an_image_and_its_negative_get_the_same_mask_on_dark_ground(normalisatio
     image[5:15, 5:20] += 180
     one, other = network.predict(image), network.predict(255 - image)
     np.testing.assert_allclose(one, other, atol=1e-4)
-
-
-@pytest.mark.parametrize("normalisation", ["scale", "percentile", "standardise"])
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((20, 30), np.uint8),
-        np.full((20, 30, 3), 255, np.uint8),
-        np.full((20, 30), 33_000, np.uint16),
-        (33_000 + np.arange(600).reshape(20, 30)).astype(np.uint16),
-        np.arange(40, dtype=np.uint8)[None],
-    ],
-    ids=["black", "white", "constant", "16 bit with an offset", "one pixel high"],
-)
-def test_unusual_images_get_probabilities(image, normalisation):
-    _, network = network_for(settings_for(3, normalisation))
-    probabilities = network.predict(image)
-    assert probabilities.shape == image.shape[:2]
-    assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
 # ---------------------------------------------------------------- maps of every target

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.data.reading import check_image
-from helpers.network.geometry import cut, pad_to_multiple, rescale
+from helpers.network.geometry import pad_to_multiple, rescale
 from helpers.network.intensities import (
     has_bright_ground,
     intensity_range,
@@ -77,14 +77,6 @@ def test_network_input_has_the_networks_channels_and_the_images_size(channels, s
     assert result.shape == (5, 7, channels)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result.mean(), image.mean() / 255, rtol=1e-5)
-
-
-def test_cut_takes_the_centre_or_where_it_is_told():
-    array = np.arange(10)[:, None]
-    assert cut(array, 4, 1).ravel().tolist() == [3, 4, 5, 6]
-    assert cut(array, 4, 1, start=(0, 0)).ravel().tolist() == [0, 1, 2, 3]
-    assert cut(array, 4, 1, start=(1, 1)).ravel().tolist() == [6, 7, 8, 9]
-    assert cut(array, 20, 5).shape == (10, 1)
 
 
 @pytest.mark.parametrize("size", range(1, 71))

@@ -48,12 +48,6 @@ def test_unknown_modality_is_refused_with_the_known_ones(modality):
         draw_image(modality, generator())
 
 
-@pytest.mark.parametrize("shape_px", [(16, 128), (128,), (128, 128, 3)])
-def test_bad_shape_is_refused(shape_px):
-    with pytest.raises(ValueError, match=r"`shape_px` .*at least 32"):
-        draw_image("small_fluorescent", generator(), shape_px=shape_px)
-
-
 # The written set ---------------------------------------------------------------------------
 
 

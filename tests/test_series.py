@@ -5,10 +5,8 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from PIL import Image
 
 from helpers import series
-from helpers.data.data_set import read_data_set
 from helpers.parameters import ParameterError
 from helpers.run_folder import PublishedRunError
 
@@ -169,12 +167,3 @@ def test_the_reduced_series_records_sound_metrics(reduced_run):
     n_images = sum(modality["n_images"] for modality in metrics["modalities"].values())
     assert n_images == metrics["data"]["test"]
     assert metrics["overall"]["iou"]["estimate"] > 0.4
-
-
-@pytest.mark.slow
-def test_the_reduced_masks_have_their_images_size(reduced_run):
-    sizes = {p.stem: Image.open(p).size for p in reduced_run.file("masks").glob("*.png")}
-    data = read_data_set("sample")
-    for name, image in zip(data.ids, data.images, strict=True):
-        assert sizes.pop(name, image.shape[1::-1]) == image.shape[1::-1]
-    assert not sizes, "masks without an image"

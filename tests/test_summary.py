@@ -5,12 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers.evaluation.summary import (
-    bootstrap_interval,
-    format_interval,
-    summarise_scores,
-    tabulate_summary,
-)
+from helpers.evaluation.summary import bootstrap_interval, summarise_scores
 
 
 def test_a_mean_has_the_normal_interval(rng):
@@ -91,12 +86,3 @@ def test_a_summary_has_every_modality_and_its_fields(table):
     small = summary.loc[("iou", "small_fluorescent")]
     assert small["low"] < small["estimate"] < small["high"]
     assert summary.loc[("iou", "grayscale_tissue"), ["low", "high"]].isna().all()
-
-
-def test_a_readers_table_has_a_row_a_modality(table):
-    shown = tabulate_summary(summarise_scores(table, n_resamples=50))
-    assert shown.index.tolist() == ["small fluorescent", "grayscale tissue", "all"]
-    assert shown.columns.tolist() == ["images", "fields", "Dice", "IoU"]
-    assert shown.loc["grayscale tissue", "IoU"].endswith("(one field)")
-    assert format_interval(0.02, -0.01, 0.05, 3) == "0.020 (-0.010 to 0.050)"
-    assert format_interval(np.nan, np.nan, np.nan) == ""
