@@ -13,6 +13,10 @@ from helpers.run_folder import ROOT, RunFolder
 from helpers.training.devices import Device
 
 DEVICE = Device("CPU", "tensorflow", "float32", "for tests")
+ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8
+GLOWING = np.where(ROUND, 120, 10).astype(np.uint8)
+STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.uint8)
+"""Nine round nuclei as fluorescence and as stained tissue show them."""
 
 
 @pytest.fixture(scope="session")

@@ -263,20 +263,18 @@ def two_modalities(n_dark, n_bright, size=64):
     return images, [np.zeros((size, size), np.int32)] * len(images)
 
 
-def test_balance_shows_a_rare_modality_as_often_as_it_says():
-    images, labels = two_modalities(90, 10)
-    batches = Batches(images, labels, settings_for(balance=0.5, steps_per_epoch=600))
-    shown = np.concatenate([batches._items(k) for k in range(len(batches))])
-    assert np.mean(shown % 100 >= 90) == pytest.approx(0.25, abs=0.03)
-
-
-def test_crowding_shows_an_image_of_nine_nuclei_as_often_as_it_says():
-    images, empty = two_modalities(20, 0)
+@pytest.mark.parametrize(
+    ("chosen", "n_rare", "share"), [({"balance": 0.5}, 2, 0.25), ({"crowding": 0.5}, 10, 0.75)]
+)
+def test_rare_modalities_and_crowded_images_are_shown_as_often_as_is_said(chosen, n_rare, share):
+    """The last images are bright (for the balance), or hold nine nuclei (for the crowding)."""
+    images, empty = (
+        two_modalities(20 - n_rare, n_rare) if "balance" in chosen else two_modalities(20, 0)
+    )
     crowded = empty[0].copy()
     crowded[::7, 0] = 3 * np.arange(1, 11)  # numbers with gaps
     crowded[63, 0] = 0
-    assert len(np.unique(crowded)) - 1 == 9
-    labels = [crowded if k < 10 else empty[0] for k in range(20)]
-    batches = Batches(images, labels, settings_for(crowding=0.5, steps_per_epoch=600))
+    labels = empty if by_modality else empty[n_rare:] + [crowded] * n_rare
+    batches = Batches(images, labels, settings_for(**chosen, steps_per_epoch=600))
     shown = np.concatenate([batches._items(k) for k in range(len(batches))])
-    assert np.mean(shown % 20 < 10) == pytest.approx(0.75, abs=0.03)
+    assert np.mean(shown % 20 >= 20 - n_rare) == pytest.approx(share, abs=0.03)

@@ -28,25 +28,17 @@ def uneven_settings(
     return settings.with_overrides({"model_structure": structure})
 
 
-def test_cost_of_one_block_by_hand():
-    model = build_unet(generate_settings(1, base_filters=2, input_size=4))
+@pytest.mark.parametrize(
+    ("decoder", "joined"), [({}, 4 * 2 + 2 * 2), ({"skip": "add", "convolutions": 1}, 2 * 2)]
+)
+def test_cost_of_one_block_by_hand(decoder, joined):
+    overrides = {f"model_structure.decoder_params.{key}": value for key, value in decoder.items()}
+    settings = generate_settings(1, base_filters=2, input_size=4).with_overrides(overrides)
     full, half = 16, 4
     down = full * 9 * (3 * 2 + 2 * 2)
     bottom = half * 9 * (2 * 4 + 4 * 4) + half * 4 * (4 * 2)
-    up = full * 9 * (4 * 2 + 2 * 2) + full * 2
-    assert count_flop(model) == 2 * (down + bottom + up)
-
-
-def test_cost_of_a_cheaper_decoder_by_hand():
-    decoder = "model_structure.decoder_params"
-    cheap = generate_settings(1, base_filters=2, input_size=4).with_overrides(
-        {f"{decoder}.skip": "add", f"{decoder}.convolutions": 1}
-    )
-    full, half = 16, 4
-    down = full * 9 * (3 * 2 + 2 * 2)
-    bottom = half * 9 * (2 * 4 + 4 * 4) + half * 4 * (4 * 2)
-    up = full * 9 * (2 * 2) + full * 2
-    assert count_flop(build_unet(cheap)) == 2 * (down + bottom + up)
+    up = full * 9 * joined + full * 2
+    assert count_flop(build_unet(settings)) == 2 * (down + bottom + up)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))

@@ -39,14 +39,6 @@ def test_groups_stay_whole_and_modalities_are_spread(n_folds):
     assert (found != other).any(), "the seed decides"
 
 
-def test_rare_modalities_fill_what_common_ones_leave():
-    # Five groups of "a" leave the third fold one short; the only group of "b" goes there.
-    found = folds.assign_folds(range(6), ["a"] * 5 + ["b"], 3, seed=0)
-    assert np.bincount(found)[1:].tolist() == [2, 2, 2]
-    with pytest.raises(ValueError, match=r"`n_folds` \(=7\).*at least 2 and at most 6"):
-        folds.assign_folds(range(6), ["a"] * 6, 7, seed=0)
-
-
 # ---------------------------------------------------------------- a tiny cross-validation
 
 
@@ -108,36 +100,6 @@ def test_finished_folds_are_read_and_not_trained_again(finished, make_plan, monk
     pd.testing.assert_frame_equal(folds.run_folds(make_plan(folder), DEVICE), grouped)
 
 
-@pytest.mark.parametrize(
-    ("changes", "n_folds", "message"),
-    [
-        ({"epoch_num": 2}, 3, r"epochs 1 \(now 2\)"),
-        ({"learning_rate": 0.5}, 3, "other settings or images"),
-        ({}, 4, r"n_folds 3 \(now 4\)"),
-    ],
-)
-def test_folds_of_another_plan_are_refused(finished, make_plan, changes, n_folds, message):
-    folder, _, _ = finished
-    plan = make_plan(folder, "random", TINY.with_training(**changes), n_folds)
-    with pytest.raises(ValueError, match=f"{message}.*another --output"):
-        folds.run_folds(plan, DEVICE, only=[2])
-    assert [path.name for path in (folder / "random").iterdir()] == ["fold_2"]
-
-
-def test_an_interrupted_fold_resumes(make_plan, tmp_path, monkeypatch):
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    plan = make_plan(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(folds, "score_fold", interrupt)
-        folds.run_folds(plan, DEVICE, only=[1])
-    with pytest.raises(FileNotFoundError, match="no finished fold"):
-        folds.read_folds(plan.run)
-    monkeypatch.setattr("helpers.training.loop._fit", lambda *a, **k: pytest.fail("trained again"))
-    assert set(folds.run_folds(plan, DEVICE, only=[1])["fold"]) == {1}
-
-
 # ---------------------------------------------------------------- known answers
 
 
@@ -162,15 +124,6 @@ def test_the_gain_of_leaking_images_is_seen_apart():
     assert small.loc["with", numbers].tolist() == pytest.approx([0.1] * 3)
     assert small.loc["without", numbers].tolist() == pytest.approx([0] * 3)
     assert ("dice", MODALITIES[2], "without") not in rows.index
-
-
-def test_only_common_images_are_compared_and_one_field_has_no_interval():
-    grouped = some_scores([0.1, 0.5, 0.6, 0.9], group=7)
-    random = some_scores([0.0, 0.7, 0.7, 0.0]).iloc[[2, 1]]
-    row = folds.compare_splits(grouped, random).iloc[0]
-    assert (row["n_images"], row["n_fields"]) == (2, 1)
-    assert row["difference"] == pytest.approx(0.15)
-    assert row[["low", "high"]].isna().all()
 
 
 def test_the_published_comparison_comes_from_the_folds_that_are_kept():

@@ -2,14 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import box, files_of, some_image
+from conftest import GLOWING, ROUND, STAINED, box, files_of, some_image
 from helpers.analysis import describe
 from helpers.data.data_set import read_data_set
 
-ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8
 LABELS = np.repeat(np.repeat(np.arange(9).reshape(3, 3) + 1, 32, 0), 32, 1) * ROUND
-GLOWING = np.where(ROUND, 120, 10).astype(np.uint8)
-STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.uint8)
 
 
 def test_the_sample_is_what_its_description_says():

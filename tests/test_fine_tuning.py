@@ -42,14 +42,6 @@ def start(tmp_path):
     return run
 
 
-def test_a_sample_is_split_by_field_and_by_seed(tmp_path):
-    settings = load_settings("settings/fine_tuning.json")
-    split = fine_tuning.draw_split(tmp_path, 11, settings)
-    ids = [name for side in split.values() for name in side.ids]
-    assert len(ids) == len(set(ids)) == 40
-    assert all(len(side) >= 5 for side in split.values())
-
-
 def test_real_images_to_tune_on_are_those_that_the_run_has_not_learned_from():
     settings = load_settings("settings/fine_tuning.json")
     groups = np.arange(120) // 2  # two images a field

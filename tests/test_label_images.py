@@ -48,13 +48,6 @@ def test_pictures_with_label_images_are_read(
     assert read(path).table.equals(found.table), "from the cache"
 
 
-def test_parts_can_have_layouts_of_their_own(read, write_set):
-    old = files_of("old", some_image(9), [box(0, 0, 4, 4)], "train/")
-    found = read(write_set(old | pictures("ab", "test/")))
-    assert found.ids == ["old", "a", "b"]
-    assert found.table["n_nuclei"].tolist() == [1, 2, 2]
-
-
 def test_loose_files_do_not_hide_images_with_folders_of_their_own(read, write_set):
     images = files_of("a", some_image(1), [box(0, 0, 4, 4)]) | files_of(
         "b", some_image(2), [box(0, 0, 2, 2)]
@@ -64,11 +57,6 @@ def test_loose_files_do_not_hide_images_with_folders_of_their_own(read, write_se
     assert found.ids == ["a", "b"]
     assert found.table["n_nuclei"].tolist() == [1, 1]
     assert found.faults["detail"].tolist() == ["a/labels/a.png", "masks/a.png"]
-
-
-def test_a_single_picture_in_an_enclosing_folder_needs_a_folder_named_labels(read, write_set):
-    assert read(write_set(pictures("a", "outer/", "labels"), "one")).ids == ["a"]
-    assert read(write_set(pictures("a", "outer/", "masks"), "two")).ids == ["outer"]
 
 
 # Numbers

@@ -4,14 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import GLOWING, STAINED
 from helpers.analysis.fields import find_groups
 from helpers.analysis.out_of_distribution import Familiarity, measure_looks, read_familiarity
 from helpers.data.data_set import read_data_set
-
-ROUND = np.hypot(*(np.indices((96, 96)) % 32 - 16)) < 8
-LABELS = np.repeat(np.repeat(np.arange(9).reshape(3, 3) + 1, 32, 0), 32, 1) * ROUND
-GLOWING = np.where(ROUND, 120, 10).astype(np.uint8)
-STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -73,6 +74,13 @@ def test_every_locked_package_has_hashes_and_none_names_a_host():
     assert "://" not in LOCK
     assert not re.search(r"^\s*-", re.sub(r"^\s+--hash=.*$", "", LOCK, flags=re.MULTILINE), re.M)
     assert "nvidia" not in LOCK
+
+
+def test_conda_takes_python_pip_and_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, *rest = environment["dependencies"]
+    assert Requirement(python).specifier == RANGE
+    assert rest == ["pip", {"pip": ["-r requirements.lock"]}]
 
 
 def imported_names(tree):

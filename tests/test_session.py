@@ -10,14 +10,8 @@ from helpers.settings import generate_settings
 FILES = {}
 for number, name in enumerate("abc"):
     FILES |= files_of(name, some_image(number), [box(2, 2, 5, 5)])
-DRAWN = pd.DataFrame(
-    {
-        "id": ["a", "b", "c"],
-        "modality": "k",
-        "group": [0, 1, 2],
-        "split": ["train", "test", "train"],
-    }
-)
+DRAWN = pd.DataFrame({"id": ["a", "b", "c"], "modality": "k", "group": [0, 1, 2]})
+DRAWN = DRAWN.assign(split=["train", "test", "train"])
 OTHER = DRAWN.assign(split=["test", "train", "train"])
 
 
@@ -50,12 +44,6 @@ def test_another_choice_draws_another_split(tmp_path, settings, kept):
     again = {name: names[::-1] for name, names in kept.items()}
     assert settle_split(session, DRAWN, again).equals(OTHER), "in any order"
     assert settle_split(session_of(tmp_path / "run"), DRAWN).equals(DRAWN)
-
-
-def test_other_images_draw_another_split(tmp_path):
-    session = session_of(tmp_path / "run")
-    settle_split(session, DRAWN)
-    assert settle_split(session, OTHER[:2]).equals(OTHER[:2])
 
 
 def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
@@ -122,19 +110,14 @@ def test_a_test_set_that_was_trained_on_is_refused_under_any_name(tmp_path, writ
         session.read_test_set(session.read_data())
 
 
-def test_other_pixels_under_the_same_names_are_another_split(tmp_path):
-    session = session_of(tmp_path / "run")
-    settle_split(session, DRAWN, {"test_ids": ["b"]})
-    assert settle_split(session, OTHER, {"test_ids": ["b"], "test_pixels": "x"}).equals(DRAWN), (
-        "not noted"
-    )
-    settle_split(session, OTHER[:2], {"test_ids": ["b"], "test_pixels": "x"})
-    assert settle_split(session, DRAWN[:2], {"test_ids": ["b"], "test_pixels": "x"}).equals(
-        OTHER[:2]
-    )
-    assert settle_split(session, DRAWN[:2], {"test_ids": ["b"], "test_pixels": "y"}).equals(
-        DRAWN[:2]
-    )
+def test_other_images_or_other_pixels_under_the_same_names_are_another_split(tmp_path):
+    session, tested = session_of(tmp_path / "run"), {"test_ids": ["b"]}
+    settle_split(session, DRAWN, tested)
+    assert settle_split(session, OTHER, tested | {"test_pixels": "x"}).equals(DRAWN), "not noted"
+    settle_split(session, OTHER[:2], tested | {"test_pixels": "x"})
+    for pixels, kept in (("x", OTHER), ("y", DRAWN)):
+        found = settle_split(session, DRAWN[:2], tested | {"test_pixels": pixels})
+        assert found.equals(kept[:2])
 
 
 def test_corrected_masks_under_the_same_names_are_another_data_set(tmp_path, write_set):

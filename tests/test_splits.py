@@ -13,21 +13,15 @@ STRATA = np.array(["rare", *["common"] * 49, *["other"] * 10])[GROUPS]
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strata", [None, STRATA])
-def test_no_group_is_divided_and_nothing_leaks(seed, strata):
-    split = split_by_group(GROUPS, test_ratio=0.2, validation_ratio=0.1, seed=seed, strata=strata)
+def test_no_group_is_divided_nothing_leaks_and_ratios_are_met(seed, strata):
+    split = split_by_group(GROUPS, test_ratio=0.2, validation_ratio=0.25, seed=seed, strata=strata)
     assert len(split) == len(GROUPS)
     assert set(split) == set(SPLIT_NAMES)
     assert pd.Series(split).groupby(GROUPS).nunique().max() == 1
     assert leaking_share(split, GROUPS) == 0
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_ratios_are_met_up_to_half_a_group(seed):
-    split = split_by_group(GROUPS, test_ratio=0.2, validation_ratio=0.25, seed=seed)
-    n = len(GROUPS)
     n_test, n_validation = (split == "test").sum(), (split == "validation").sum()
-    assert abs(n_test - 0.2 * n) <= 4
-    assert abs(n_validation - 0.25 * (n - n_test)) <= 4
+    assert strata is not None or abs(n_test - 0.2 * len(GROUPS)) <= 4  # half of the largest group
+    assert strata is not None or abs(n_validation - 0.25 * (len(GROUPS) - n_test)) <= 4
 
 
 def test_a_ratio_of_zero_gives_an_empty_side_and_a_tiny_one_a_group():
@@ -153,14 +147,6 @@ def test_what_is_named_test_or_validation_is_never_trained_on():
     assert split.tolist() == ["left out", "test", "train", "validation", "train", "train"]
 
 
-def test_a_test_set_takes_the_place_of_the_part_named_test():
-    groups, ids, parts = [0, 1, 2], list("abc"), ["train", "test", "train"]
-    kept = keep_back(groups, ids, parts, tested=[False, False, False])
-    assert kept.tolist() == ["", "left out", ""]
-    kept = keep_back(groups, ids, parts, tested=[False, True, False])
-    assert kept.tolist() == ["", "test", ""]
-
-
 def labelled_files(numbers, folder=""):
     """Files of images in the layout images/ and masks/, by name, with one nucleus each."""
     return {
@@ -250,17 +236,13 @@ def quadrants_of(catalogue):
     return np.where(of_four, catalogue["mosaic"], -1 - np.arange(len(catalogue)))
 
 
-def test_published_mosaics_are_found(catalogue, real_groups):
+def test_published_mosaics_are_found_and_not_glued_together(catalogue, real_groups):
     mosaics = quadrants_of(catalogue)
     first, second = np.triu_indices(len(mosaics), 1)
     siblings = mosaics[first] == mosaics[second]
     assert siblings.sum() == 76 * 6
     assert (real_groups[first] == real_groups[second])[siblings].mean() > 0.97
-
-
-def test_false_links_do_not_glue_the_set_together(catalogue, real_groups):
-    assert np.bincount(real_groups).max() <= 12
-    assert len(np.unique(real_groups)) > 220
+    assert np.bincount(real_groups).max() <= 12 and len(np.unique(real_groups)) > 220
     assert catalogue.groupby(real_groups)["modality"].nunique().max() == 1
 
 

@@ -86,13 +86,6 @@ def test_doubtful_nuclei_are_dropped_and_smaller_ones_stay():
     assert (tuning.table.query("min_confidence == 0")["score"] < 1).all()
 
 
-def test_seeds_are_only_tried_where_nuclei_grow_from_them():
-    flow = tune_postprocessing(Knowing("flow", lambda maps: maps), Images(TWO)).table
-    distance = tune_postprocessing(Knowing("distance", lambda maps: maps), Images(TWO)).table
-    assert flow["seed_threshold"].nunique() == 1
-    assert distance["seed_threshold"].nunique() > 3
-
-
 def test_without_validation_images_nothing_is_tuned():
     with pytest.raises(ValueError, match="no validation image"):
         tune_postprocessing(Knowing("flow", lambda maps: maps), Images())
