@@ -268,9 +268,8 @@ def two_modalities(n_dark, n_bright, size=64):
 )
 def test_rare_modalities_and_crowded_images_are_shown_as_often_as_is_said(chosen, n_rare, share):
     """The last images are bright (for the balance), or hold nine nuclei (for the crowding)."""
-    images, empty = (
-        two_modalities(20 - n_rare, n_rare) if "balance" in chosen else two_modalities(20, 0)
-    )
+    by_modality = "balance" in chosen
+    images, empty = two_modalities(*((20 - n_rare, n_rare) if by_modality else (20, 0)))
     crowded = empty[0].copy()
     crowded[::7, 0] = 3 * np.arange(1, 11)  # numbers with gaps
     crowded[63, 0] = 0
