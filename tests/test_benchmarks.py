@@ -1,4 +1,4 @@
-"""Benchmarks that train nothing: sizes, several networks together, choices behind the network."""
+"""Benchmarks that train nothing: sizes, and several networks together."""
 
 from types import SimpleNamespace
 
@@ -9,10 +9,9 @@ from skimage.segmentation import relabel_sequential
 
 from helpers.network.prediction import Network
 from helpers.settings import generate_settings
-from helpers.targets import get_target
 from tests.conftest import load_benchmark
 
-postprocessing, sizes, together = map(load_benchmark, ("postprocessing", "sizes", "together"))
+sizes, together = map(load_benchmark, ("sizes", "together"))
 SETTINGS = generate_settings(1, base_filters=2, input_size=16)
 
 # ---------------------------------------------------------------- sizes
@@ -113,33 +112,3 @@ def test_nuclei_are_made_with_the_thresholds_of_the_first():
 def test_networks_of_different_targets_have_no_mean():
     with pytest.raises(ValueError, match=r"different targets \(distance, flow\).*--runs"):
         together.Together([Half("left"), Half("right", target="distance")])
-
-
-# ---------------------------------------------------------------- choices behind the network
-
-
-class Unsure:
-    """Knows the truth, and sees a speck besides, of which it is not sure, unless it may flip."""
-
-    target = get_target("flow")
-
-    def __init__(self):
-        self.settings = SETTINGS.with_postprocessing(min_confidence=0.8)
-
-    def predict_maps(self, labels):
-        maps = self.target.encode(labels)
-        if self.settings.postprocessing.test_time_augmentation == "none":
-            maps[30:36, 30:36, 0] = 0.6
-        return maps
-
-
-def test_each_choice_is_taken_back_alone():
-    labels = np.zeros((40, 40), np.int32)
-    labels[5:20, 5:20] = 1
-    network, validation = Unsure(), SimpleNamespace(images=[labels], labels=[labels])
-    table = postprocessing.measure(network, validation)
-    found = table.set_index(["looks", "choice"])["ap_50"]
-    assert found["none", "as stored"] == found["none", "nothing dropped by its area"] == 1
-    assert found["none", "nothing dropped by its probability"] == 0.5
-    assert (found[["flips", "scales"]] == 1).all()
-    assert network.settings.postprocessing.test_time_augmentation == "none"  # as it was

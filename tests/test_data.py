@@ -7,10 +7,8 @@ import pytest
 
 from conftest import box, files_of, png, some_image
 from helpers.data import data_set as data
-from helpers.data import layout
 from helpers.data.data_set import read_data_set
 from helpers.data.problems import NOTED, DataFaultError, summarise_faults
-from helpers.data.truth import read_truth
 
 
 def two_images(folder=""):
@@ -252,17 +250,6 @@ def test_a_damaged_cache_is_built_again(read, write_set, monkeypatch, tmp_path, 
     assert len(calls) == 2
     read(path)
     assert len(calls) == 2
-
-
-def test_labels_hold_more_than_255_nuclei():
-    class Masks:
-        def read(self, name):
-            return png(box(int(name) // 32, int(name) % 32, 1, 1))
-
-    entry = layout.Entry("a", "train", "", ("a",), tuple(str(n) for n in range(300)))
-    truth = read_truth(Masks(), entry, (24, 32))
-    assert truth.labels.max() == 300
-    assert truth.faults == []
 
 
 # The sample and the real images

@@ -32,18 +32,13 @@ def masks(rng):
     return rng.random((31, 17)) < 0.4, rng.random((31, 17)) < 0.3
 
 
-def test_dice_and_iou_agree_with_scipy(masks):
-    flat = [mask.ravel() for mask in masks]
-    assert dice(*masks) == pytest.approx(1 - distance.dice(*flat))
-    assert iou(*masks) == pytest.approx(1 - distance.jaccard(*flat))
-
-
-def test_relations_between_the_scores(masks):
-    scores, turned = score_mask(*masks), score_mask(*masks[::-1])
+def test_scores_agree_with_scipy_and_with_each_other(masks):
+    flat, scores = [mask.ravel() for mask in masks], score_mask(*masks)
+    assert scores["dice"] == dice(*masks) == pytest.approx(1 - distance.dice(*flat))
+    assert scores["iou"] == iou(*masks) == pytest.approx(1 - distance.jaccard(*flat))
     p, r = scores["precision"], scores["recall"]
-    assert p == (masks[0] & masks[1]).sum() / masks[1].sum() == turned["recall"]
-    assert scores["dice"] == dice(*masks) == turned["dice"] == pytest.approx(2 * p * r / (p + r))
-    assert scores["iou"] == iou(*masks) == pytest.approx(scores["dice"] / (2 - scores["dice"]))
+    assert p == (masks[0] & masks[1]).sum() / masks[1].sum()
+    assert scores["dice"] == pytest.approx(2 * p * r / (p + r))
 
 
 def test_perfect_disjoint_and_empty_masks(masks):
@@ -77,13 +72,6 @@ def test_calibration_by_hand():
     assert last["count"].tolist() == [0] * 9 + [4]
     assert calibration_error(last) == pytest.approx(0.05, abs=1e-6)
     assert np.isnan(calibration_error(calibration(np.zeros(0), np.zeros(0, bool))))
-
-
-def test_images_add_up_to_their_pixels(rng):
-    images = [(rng.random(shape), rng.random(shape) < 0.5) for shape in [(8, 9), (5, 5), (1, 30)]]
-    together = sum(calibration(*image) for image in images)
-    pooled = calibration(*(np.concatenate([i[k].ravel() for i in images]) for k in (0, 1)))
-    pd.testing.assert_frame_equal(together, pooled)
 
 
 @pytest.mark.parametrize(

@@ -114,22 +114,16 @@ def test_a_perfect_prediction():
     assert found.iou_sum == 3 and found.aji_intersection == found.aji_union
 
 
-def test_no_nuclei_and_no_predictions():
-    nothing, right = match(EMPTY, EMPTY), match(draw((0, 0, 3, 3)), draw((5, 5, 3, 3)))
-    assert (nothing.n_true, nothing.n_pred, nothing.aji_union) == (0, 0, 0)
-    assert nothing.tp.tolist() == [0] * 10
-    assert average_precision([nothing, right]) == 0.0
-    assert np.isnan(average_precision([nothing])) and np.isnan(average_precision([]))
-
-
 def test_empty_truth_and_empty_prediction():
     some = draw((0, 0, 3, 3), (5, 5, 3, 3))
-    invented, overlooked = match(EMPTY, some), match(some, EMPTY)
+    nothing, invented, overlooked = match(EMPTY, EMPTY), match(EMPTY, some), match(some, EMPTY)
     assert invented.outcomes_pred.tolist() == ["extra"] * 2
     assert overlooked.outcomes_true.tolist() == ["missed"] * 2
     for found in (invented, overlooked):
-        assert average_precision([found]) == found.iou_sum == 0.0
+        assert average_precision([nothing, found]) == found.iou_sum == 0.0
         assert (found.aji_intersection, found.aji_union) == (0, 18)
+    assert nothing.tp.tolist() == [0] * 10 and nothing.aji_union == 0
+    assert np.isnan(average_precision([nothing])) and np.isnan(average_precision([]))
 
 
 def test_a_shifted_square():

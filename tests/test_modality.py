@@ -85,12 +85,6 @@ def test_colour_measures_of_known_pixels():
     assert (gray.colour, gray.redness) == (0, 0)
 
 
-@pytest.mark.parametrize("dtype", [float, np.float32, np.int32, bool])
-def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(ValueError, match="must be uint8"):
-        measure_image(np.zeros((8, 8), dtype))
-
-
 def test_contrast_has_the_sign_of_the_polarity():
     labels = np.kron([[1, 0]], np.ones((4, 4), int))
     bright = np.where(labels > 0, 150, 50).astype(np.uint8)

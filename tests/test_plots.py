@@ -12,13 +12,12 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from helpers.analysis.modality import find_modalities
-from helpers.evaluation.matching import THRESHOLDS, match
+from helpers.evaluation.matching import match
 from helpers.evaluation.nuclei import ERRORS, match_images, score_nuclei, tabulate_errors
-from helpers.evaluation.published import POOLED, compare_published, read_published
 from helpers.figures import common, data, evaluation, network, nuclei
 from helpers.figures.nuclei import OUTCOME_COLOURS, paint_outcomes
 from helpers.run_folder import RunFolder
-from helpers.settings import generate_settings, load_settings
+from helpers.settings import generate_settings
 from helpers.targets import TARGETS
 from tests.conftest import draw_labels
 
@@ -96,13 +95,6 @@ def test_images_without_labels_and_empty_sets_are_drawn():
         draw(data.plot_measures(few, "redness", "colour"))
 
 
-@pytest.mark.parametrize("places", [{0: (0, 0)}, {0: (0, 0), 2: (1, 0)}])
-def test_a_field_is_drawn_apart_and_whole(places):
-    apart, whole = (ax.images[0].get_array() for ax in data.plot_field(IMAGES, places).axes)
-    assert whole.shape == (48 * len(places), 64)
-    assert apart.shape == whole.shape if len(places) == 1 else apart.shape[0] > whole.shape[0]
-
-
 # ---------------------------------------------------------------- masks
 
 
@@ -155,34 +147,10 @@ PRED = draw_boxes((0, 0, 5, 5), (8, 0, 3, 9), *THIRDS, (18, 20, 5, 5))
 """Matched, three merged, split into three, missed; and one extra object."""
 
 
-@pytest.fixture
-def matched():
-    return match_images(
-        [
-            ("a", "small_fluorescent", 0, TRUE, PRED),
-            ("b", "small_fluorescent", 1, TRUE, TRUE),
-            ("c", "grayscale_tissue", 2, np.zeros_like(TRUE), PRED),
-        ]
-    )
-
-
-def test_ours_stands_among_the_published_with_interval_and_seeds(matched):
-    tables = {"1": score_nuclei(matched), "2": score_nuclei(matched)}
-    tables["2"].loc[1, "tp_50"] = 0
-    comparison = compare_published(tables, name="reference")
-    ax = nuclei.plot_published(comparison)
-    row = comparison.iloc[-1]
-    assert len(ax.lines) == read_published()["ap_50"].notna().sum() + 1
-    ours = next(line for line in ax.lines if line.get_label() == "reference")
-    np.testing.assert_array_equal(ours.get_xydata().T, [THRESHOLDS[:9], row[list(POOLED)]])
-    intervals, band = ax.collections
-    assert intervals.get_segments()[0][:, 1].tolist() == [row["ap_50_low"], row["ap_50_high"]]
-    edges = band.get_paths()[0].vertices
-    assert {row["ap_50_seed_low"], row["ap_50_seed_high"]} <= set(edges[edges[:, 0] == 0.5, 1])
-
-
-def test_bars_are_the_errors_of_each_modality_that_has_nuclei(matched):
-    ax = nuclei.plot_error_types(tabulate_errors(score_nuclei(matched)))
+def test_bars_are_the_errors_of_each_modality_that_has_nuclei():
+    images = [("a", "small_fluorescent", 0, TRUE, PRED), ("b", "small_fluorescent", 1, TRUE, TRUE)]
+    images += [("c", "grayscale_tissue", 2, np.zeros_like(TRUE), PRED)]
+    ax = nuclei.plot_error_types(tabulate_errors(score_nuclei(match_images(images))))
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
     each = 100 / 12  # of twelve true nuclei; all modalities together have a second extra object
     assert widths["merged"] == pytest.approx([3 * each, 3 * each])
@@ -222,14 +190,6 @@ def test_labels_of_the_drawing_do_not_overlap(n_blocks):
     boxes = [t.get_window_extent() for t in ax.texts if t.get_text().strip()]
     for k, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[k + 1 :])
-
-
-def test_sides_of_the_bars_follow_the_square_root_of_filters_and_size():
-    original = load_settings("settings/original.json")
-    image, first, *_, bottleneck = network.plot_network(original).patches[:7]
-    assert first.get_width() / image.get_width() == pytest.approx((16 / 3) ** 0.5)
-    assert bottleneck.get_width() / first.get_width() == pytest.approx((512 / 16) ** 0.5)
-    assert first.get_height() / bottleneck.get_height() == pytest.approx((256 / 8) ** 0.5)
 
 
 def test_a_row_draws_labels_in_colours_images_stretched_and_every_target():

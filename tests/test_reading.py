@@ -79,14 +79,6 @@ def test_png_keeps_every_bit(channels, dtype):
     assert_same(found.pixels, stored[..., :3] if channels > 2 else stored[..., 0])
 
 
-def test_damaged_png_is_refused():
-    raw = imagecodecs.png_encode(RNG.integers(0, 65536, (40, 40, 3)).astype(np.uint16))
-    flipped = raw[:200] + bytes([raw[200] ^ 1]) + raw[201:]
-    for damaged in (raw[:-300], flipped):
-        with pytest.raises(ValueError, match="damaged"):
-            read_any_image(damaged)
-
-
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits", "zstd", "lerc", "lzma"])
 @pytest.mark.parametrize("stored", [GRAY16, COLOUR.astype(np.uint16) * 7, GRAY16 / np.float32(3)])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
@@ -354,10 +346,14 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(stored, options, message):
 def test_damaged_files_say_so(tmp_path, name, share):
     file = save(tmp_path / name, RNG.integers(0, 255, (60, 70), dtype=np.uint8))
     raw = file.read_bytes()
-    file.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(ValueError) as error:
-        read_any_image(file)
-    assert "0x" not in str(error.value)
+    damaged = [raw[: int(share * len(raw))]]
+    if name == "a.png":
+        damaged.append(raw[:200] + bytes([raw[200] ^ 1]) + raw[201:])
+    for content in damaged:
+        file.write_bytes(content)
+        with pytest.raises(ValueError) as error:
+            read_any_image(file)
+        assert "0x" not in str(error.value)
 
 
 def test_floats_of_unknown_range_are_refused_where_the_range_matters():

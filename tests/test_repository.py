@@ -1,14 +1,13 @@
 """The repository agrees with itself: dependencies, lock, commands and committed notebooks."""
 
 import ast
-import contextlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -46,25 +45,6 @@ def test_the_lock_satisfies_every_declared_dependency():
     for name, requirement in declared("dev").items():
         assert name in pins, f"{name} is declared, but not locked: make lock"
         assert requirement.specifier.contains(pins[name]), f"{name}=={pins[name]}: make lock"
-
-
-def test_extras_are_locked_with_their_package():
-    # Without its extra, `coverage[toml]` is no pinned requirement for pip, which then takes the
-    # newest release and refuses it for its missing hash: the lock would work for some weeks only.
-    asked = set()
-    for name in locked():
-        with contextlib.suppress(PackageNotFoundError):
-            requirements = map(Requirement, distribution(name).requires or [])
-            asked |= {
-                (canonicalize_name(r.name), extra)
-                for r in requirements
-                if not r.marker or r.marker.evaluate({"extra": ""})
-                for extra in r.extras
-            }
-    kept = re.findall(r"^([\w.-]+)\[(.*?)\]==", LOCK, re.MULTILINE)
-    pinned = {(canonicalize_name(n), extra) for n, found in kept for extra in found.split(",")}
-    assert ("coverage", "toml") in asked
-    assert asked <= pinned
 
 
 def test_every_locked_package_has_hashes_and_none_names_a_host():

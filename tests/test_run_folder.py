@@ -13,7 +13,6 @@ from helpers.run_folder import (
     PublishedRunError,
     RunFolder,
     resolve,
-    write_whole,
 )
 
 
@@ -84,12 +83,6 @@ def test_failed_writing_leaves_the_old_file_and_nothing_else(run):
         run.write("metrics.json", fail)
     assert run.read_json("metrics.json") == {"dice": 1}
     assert [file.name for file in run.path.iterdir()] == ["metrics.json"]
-
-
-def test_the_temporary_file_keeps_the_suffix_and_is_never_too_long(tmp_path):
-    name = "n" * 240 + ".keras"
-    file = write_whole(tmp_path / name, lambda part: part.write_text(part.suffix))
-    assert file.read_text() == ".keras"
 
 
 @pytest.mark.parametrize("name", MADE_BY)

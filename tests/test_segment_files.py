@@ -7,8 +7,6 @@ import tifffile
 from helpers.segment.files import BYTES_A_PIXEL, list_images, refuse_too_large
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
-COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
-ALPHA = np.full((20, 30, 1), 200, np.uint8)
 
 
 # ---------------------------------------------------------------- which files

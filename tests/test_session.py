@@ -49,9 +49,7 @@ def test_another_choice_draws_another_split(tmp_path, settings, kept):
 def test_a_split_that_was_trained_on_is_not_replaced(tmp_path):
     settle_split(session_of(tmp_path / "run"), DRAWN)
     (tmp_path / "run" / "checkpoint.keras").write_text("")
-    with pytest.raises(
-        ValueError, match=r"trained on another split: other settings.*; give another `run`"
-    ):
+    with pytest.raises(ValueError, match=r"another split: other settings.*; give another `run`"):
         settle_split(session_of(tmp_path / "run", seed=1), OTHER)
     assert RunFolder(tmp_path / "run").read_csv("split.csv").equals(DRAWN)
 
@@ -72,13 +70,15 @@ def test_the_sides_of_a_split_are_read_back(tmp_path, write_set):
         session.read_split(data.select([0, 1]))
 
 
-def test_parameters_override_the_settings_file():
+def test_parameters_override_the_settings_file(tmp_path, write_set):
     overrides = {"training.learning_rate": 0.5}
     session = start_session("settings/quick.json", "elsewhere", "a-run", 7, overrides)
-    assert session.settings.training.learning_rate == 0.5
-    assert session.settings.training.seed == 7
+    assert (session.settings.training.learning_rate, session.settings.training.seed) == (0.5, 7)
     assert session.location == "elsewhere"
     assert start_session("settings/quick.json").location == "sample"
+    data = session_of(tmp_path, write_set(FILES)).read_data()
+    with pytest.raises(ValueError, match="`data` is a DataSet"):
+        start_session("settings/quick.json", data)
 
 
 def test_a_test_set_of_its_own_brings_its_own_truth_and_goes_by_pixels(tmp_path, write_set):
@@ -164,11 +164,3 @@ def test_a_published_run_is_refused_before_any_work(monkeypatch):
     more = f"{injected}replace_published = True\n"
     monkeypatch.setattr("helpers.parameters._executed_cells", lambda: [cell, more])
     assert start_session("settings/quick.json", run="reference").run.replace_published
-
-
-def test_a_data_set_in_place_of_its_name_is_refused(tmp_path, write_set):
-    data = session_of(
-        tmp_path, write_set(files_of("a", some_image(), [box(2, 2, 5, 5)]))
-    ).read_data()
-    with pytest.raises(ValueError, match="`data` is a DataSet"):
-        start_session("settings/quick.json", data)

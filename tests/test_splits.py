@@ -201,16 +201,6 @@ def test_a_group_that_is_tested_in_part_and_trained_in_part_is_refused():
         split_by_group([4, 4, 5], settled=["test", "left out"], **ratios)
 
 
-def test_a_modality_kept_for_the_test_is_so_beside_a_test_set():
-    groups, strata = np.arange(9), np.repeat(["a", "b", "c"], 3)
-    settled = keep_back(groups, list("ABCDEFGHI"), tested=groups == 0)
-    split = split_by_group(
-        groups, test_ratio=0.3, validation_ratio=0, seed=0, strata=strata, test_modalities=["b"],
-        settled=settled,
-    )  # fmt: skip
-    assert split.tolist() == ["test", "train", "train", *["test"] * 3, *["train"] * 3]
-
-
 # The real images ------------------------------------------------------------------------------
 
 
@@ -284,14 +274,17 @@ def test_stardists_test_images_have_no_published_sibling_in_training(
     assert not set(real_groups[tested]) & set(real_groups[learnt_from])
 
 
-def test_a_modality_can_be_kept_for_the_test_alone():
+def test_a_modality_can_be_kept_for_the_test_alone_or_beside_a_test_set():
     groups, strata = np.repeat(np.arange(12), 3), np.repeat(["a", "b", "c"], 12)
-    ratios = {"test_ratio": 0.2, "validation_ratio": 0.2, "seed": 3}
-    plain = split_by_group(groups, strata=strata, **ratios)
-    kept = split_by_group(groups, strata=strata, test_modalities=["b"], **ratios)
+    ratios = {"test_ratio": 0.2, "validation_ratio": 0.2, "seed": 3, "strata": strata}
+    plain = split_by_group(groups, **ratios)
+    kept = split_by_group(groups, test_modalities=["b"], **ratios)
     assert set(kept[strata == "b"]) == {"test"}
     assert set(plain[strata == "b"]) == {"train", "validation", "test"}
     np.testing.assert_array_equal(kept[strata != "b"], plain[strata != "b"])
+    settled = keep_back(groups, list(map(str, range(36))), tested=groups == 0)
+    both = split_by_group(groups, test_modalities=["b"], settled=settled, **ratios)
+    np.testing.assert_array_equal(both == "test", (groups == 0) | (strata == "b"))
 
 
 @pytest.mark.parametrize(

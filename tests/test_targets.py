@@ -119,16 +119,6 @@ def test_flow_by_hand():
     np.testing.assert_allclose(get_target("flow").encode(SQUARES), expected, atol=1e-6)
 
 
-def test_flow_of_a_bent_nucleus_leads_to_a_pixel_of_it():
-    rows, columns = np.indices((41, 41))
-    radius = np.hypot(rows - 20, columns - 20)
-    labels = ((radius <= 18) & (radius > 11) & (columns < 24)).astype(int)
-    mean = [axis[labels > 0].mean() for axis in (rows, columns)]
-    assert labels[tuple(np.rint(mean).astype(int))] == 0, "the centre of mass lies outside"
-    still = (flow_to_centre(labels) == 0).all(axis=-1) & (labels > 0)
-    assert still.sum() == 1
-
-
 def test_the_images_border_is_a_rim_for_distance_and_none_for_boundary():
     labels = np.ones((5, 5), int)
     assert get_target("distance").encode(labels)[0, 0, 1] == pytest.approx(1 / 3)

@@ -60,11 +60,7 @@ WRONG = {
     "faded": (blurred, "faded edges", "components"),
     "jpeg": (lambda labels: as_jpeg(two_valued(labels)), "unreadable mask", "components"),
     "reversed": (lambda labels: 255 - two_valued(labels), "ground as nucleus", "inverted"),
-    "red": (
-        lambda labels: np.dstack([two_valued(labels), 0 * labels, 0 * labels]),
-        "number in several pieces",
-        "components",
-    ),
+    "red": (lambda x: np.dstack([two_valued(x), 0 * x, 0 * x]), "number in several", "components"),
 }
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import minimum_filter
 
-from helpers.evaluation.tuning import store_postprocessing, tune_postprocessing, tune_run
+from helpers.evaluation.tuning import tune_postprocessing, tune_run
 from helpers.network.saving import read_settings, save_network
 from helpers.network.unet import build_unet
 from helpers.run_folder import RunFolder
@@ -101,17 +101,6 @@ def trained(tmp_path):
         return run
 
     return make
-
-
-def test_what_was_tuned_is_stored_with_the_network_and_nothing_else_changes(trained):
-    run = trained("distance")
-    before = read_settings(run.file("network.keras"))
-    chosen = before.postprocessing.model_copy(update={"threshold": 0.4, "min_area_px": 20})
-    after = store_postprocessing(run, chosen)
-    assert after == read_settings(run.file("network.keras"))
-    assert after.postprocessing == chosen
-    assert after.model_structure == before.model_structure
-    assert after.training == before.training
 
 
 @pytest.mark.parametrize(("target", "images"), [("foreground", [TWO]), ("flow", [])])
