@@ -253,12 +253,7 @@ def test_images_without_background_or_pixels():
 @pytest.mark.parametrize(
     ("labels_true", "labels_pred", "error", "message"),
     [
-        (
-            EMPTY.astype(float),
-            EMPTY,
-            TypeError,
-            r"`labels_true` \(dtype float64\) must be integers",
-        ),
+        (EMPTY + 0.5, EMPTY, TypeError, r"`labels_true` \(dtype float64\) must be integers"),
         (EMPTY, EMPTY > 0, TypeError, r"`labels_pred` \(dtype bool\).*label a mask first"),
         (EMPTY[0], EMPTY[0], ValueError, r"`labels_true` \(shape \(12,\)\) must be one image"),
         (EMPTY, EMPTY.T, ValueError, r"`labels_pred` \(shape \(12, 10\)\) must have the shape"),
