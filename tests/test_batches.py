@@ -1,4 +1,5 @@
 import hashlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -153,32 +154,23 @@ def test_maps_have_their_channels_and_lie_on_the_nuclei(target, augmentation, sh
             np.testing.assert_array_equal(mask[clear], inside[clear])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 def test_turned_crops_have_the_maps_of_turned_nuclei(target):
     """Pixels carry a number of their own, so that the place each comes from can be read."""
     _, labels = nuclei((20, 20))
-    image = np.arange(400, dtype=np.uint16).reshape(20, 20)
-    settings = settings_for(size=20, target=target, augmentation={"flips": "random", "turns": True})
-    batches = Batches([image] * 40, [labels] * 40, settings)
-    inputs, maps = all_items(batches)
-    whole = get_target(target).encode(labels)
+    image, whole = np.arange(400, dtype=np.uint16).reshape(20, 20), target.encode(labels)
+    ways = []
+    for down, right in product((1, -1), (1, -1)):
+        mirrored, answer = image[::down, ::right], target.flip(whole, down, right)
+        ways += [(mirrored, answer), (mirrored.T, target.transpose(answer))]
+    augmentation = {"flips": "random", "turns": True}
+    settings = settings_for(size=20, target=target.name, augmentation=augmentation)
+    inputs, maps = all_items(Batches([image] * 40, [labels] * 40, settings))
     seen = set()
-    for shown, answer in zip(inputs[..., 0], maps, strict=True):
-        places = np.rint(shown * 65535).astype(int)
-        expected = {
-            (down, right, turned): turn(get_target(target).flip(whole, down, right))
-            for down in (1, -1)
-            for right in (1, -1)
-            for turned, turn in (
-                (False, lambda m: m),
-                (True, lambda m: get_target(target).transpose(m)),
-            )
-            if np.array_equal(
-                places, image[::down, ::right].T if turned else image[::down, ::right]
-            )
-        }
-        ((way, of_way),) = expected.items()
-        np.testing.assert_allclose(answer, of_way, atol=1e-6)
+    for shown, answer in zip(inputs, maps, strict=True):
+        places = np.rint(shown[..., 0] * 65535)
+        (way,) = [k for k, (picture, _) in enumerate(ways) if np.array_equal(places, picture)]
+        np.testing.assert_allclose(answer, ways[way][1], atol=1e-6)
         seen.add(way)
     assert len(seen) == 8
 

@@ -63,13 +63,10 @@ def test_a_normalisation_has_parameters_no_cost_and_no_field_of_its_own():
     "options",
     [
         {},
-        {"kernel": (3, 5)},
         {"kernel": (3, 4)},
-        {"up": (1, 3)},
         {"up": (1, 4)},
         {"pool": (1, 3), "up": (1, 3), "width": 126},
         {"n_blocks": 1, "kernel": (1, 1)},
-        {"n_blocks": 1, "up": (1, 1)},
         {"convolutions": 1},
     ],
     ids=str,

@@ -26,33 +26,21 @@ def pack(files):
 GOOD = pack({f"{n}/images/{n}.png": bytes([n]) * 40_000 for n in range(20)})
 
 
-class Server:
-    """A server on loopback that can answer errors."""
+class Answer(BaseHTTPRequestHandler):
+    """Answers with what its server holds, or with an error if that is nothing."""
 
-    def __init__(self):
-        self.content, self.n_requests = GOOD, 0
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                owner.answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/"
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    def answer(self, handler):
-        self.n_requests += 1
-        if self.content is None:
-            handler.send_error(404)
+    def do_GET(self):
+        self.server.n_requests += 1
+        if self.server.content is None:
+            self.send_error(404)
             return
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(self.content)))
-        handler.end_headers()
-        handler.wfile.write(self.content)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -60,14 +48,16 @@ def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
-    server = Server()
     known = hashlib.sha256(GOOD).hexdigest()
-    for name, sha256 in (("bbbc038", known), ("bbbc038_test", None), ("tnbc", known)):
-        changed = SETS[name]._replace(address=server.url + SETS[name].file, sha256=sha256)
-        monkeypatch.setitem(download.SETS, name, changed)
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.content, server.n_requests = GOOD, 0
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        for name, sha256 in (("bbbc038", known), ("bbbc038_test", None), ("tnbc", known)):
+            address = f"http://127.0.0.1:{server.server_port}/{SETS[name].file}"
+            changed = SETS[name]._replace(address=address, sha256=sha256)
+            monkeypatch.setitem(download.SETS, name, changed)
+        yield server
+        server.shutdown()
 
 
 def test_an_archive_is_downloaded_once(server, tmp_path):

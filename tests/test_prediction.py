@@ -107,16 +107,6 @@ def test_damaged_file_is_refused_clearly(saved, tmp_path, damage):
         load_network(broken)
 
 
-@pytest.mark.parametrize("normalisation", ["scale", "percentile", "standardise"])
-def test_an_image_and_its_negative_get_the_same_mask_on_dark_ground(normalisation):
-    settings = settings_for(3, normalisation)
-    _, network = network_for(settings.with_overrides({"preprocessing.polarity": "dark_ground"}))
-    image = image_of(40, 30, 3) // 8
-    image[5:15, 5:20] += 180
-    one, other = network.predict(image), network.predict(255 - image)
-    np.testing.assert_allclose(one, other, atol=1e-4)
-
-
 # ---------------------------------------------------------------- maps of every target
 
 

@@ -5,13 +5,7 @@ import pytest
 
 from helpers.data.reading import check_image
 from helpers.network.geometry import pad_to_multiple, rescale
-from helpers.network.intensities import (
-    has_bright_ground,
-    intensity_range,
-    network_input,
-    normalise,
-    to_channels,
-)
+from helpers.network.intensities import has_bright_ground, intensity_range, network_input, normalise
 from helpers.settings import generate_settings, parse_settings
 
 NORMALISATIONS = ("scale", "percentile", "standardise")
@@ -53,13 +47,6 @@ def test_standardise_gives_mean_0_and_deviation_1():
 def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="an image must have shape"):
         check_image(np.zeros(shape, np.uint8))
-
-
-def test_gray_is_repeated_and_colour_averaged():
-    gray = np.array([[1, 2]], np.float32)
-    assert to_channels(gray, 3).tolist() == [[[1, 1, 1], [2, 2, 2]]]
-    assert to_channels(np.array([[[0, 3, 6]]], np.uint8), 1).tolist() == [[[3]]]
-    assert to_channels(gray, 1).shape == (1, 2, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
