@@ -40,7 +40,7 @@ PREDICT = {
     "out": Declared("str", "folder for the results"),
     "network": Declared("str", f"the run whose network answers (default: {REFERENCE})"),
     "channel": Declared(OPTIONAL("str"), "what shows the nuclei: a number, colour or stain"),
-    "plane": Declared(OPTIONAL("str"), "which plane of a stack: a number"),
+    "plane": Declared(OPTIONAL("str"), "which plane of a stack: a number, or max"),
     "pattern": Declared("str", 'which files, such as "*.tif"'),
     "diameter_px": Declared(OPTIONAL("float"), "median diameter of the nuclei, in pixels"),
     "pixel_size_um": Declared(OPTIONAL("float"), "side of a pixel, in micrometres"),
