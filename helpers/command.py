@@ -104,12 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe_commands() -> str:
-    about = {name: told for name, (_, told) in SERIES.items()}
+    about = {name: text for name, (_, text) in SERIES.items()}
     about |= {name: function.__doc__.splitlines()[0] for name, function in COMMANDS.items()}
-    lines = [f"  nuclei {name:<12}{text}" for name, text in about.items()]
-    return "\n".join(
-        ["usage: nuclei COMMAND [--option value ...]", *lines, "nuclei run --help ..."]
-    )
+    lines = [f"  nuclei {name:<12}{text}\n" for name, text in about.items()]
+    return f"usage: nuclei COMMAND [--option value ...]\n{''.join(lines)}nuclei run --help ..."
 
 
 def _read_options(
@@ -138,10 +136,10 @@ def _read_options(
     options, unknown = parser.parse_known_args(spelled)
     if unknown:
         raise UsageError(_explain_option(unknown[0], known, arguments))
-    given = {option: getattr(options, option) for option in declared}
-    given = {option: text for option, text in given.items() if text is not None}
     return options, {
-        option: read_text(option, text, declared[option].type) for option, text in given.items()
+        option: read_text(option, text, about.type)
+        for option, about in declared.items()
+        if (text := getattr(options, option)) is not None
     }
 
 

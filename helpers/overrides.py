@@ -1,5 +1,6 @@
 """Other values for a settings file, by dotted names: a variant needs no file of its own."""
 
+import copy
 import difflib
 import json
 from collections.abc import Iterator, Mapping
@@ -71,12 +72,9 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """Return the `values` of a settings file with those of `overrides` in their places.
 
-    Raises
-    ------
-    OverrideError
-        If a name is not among those `known`; the message gives the nearest one.
+    OverrideError for a name that is not among those `known` gives the nearest one.
     """
-    values = json.loads(json.dumps(values))
+    values = copy.deepcopy(values)
     whole = ("callbacks", "postprocessing.score")
     flat = dict(flatten(overrides, whole=whole))
     flat = {name: value for name, value in flat.items() if value != {} or name.startswith(whole)}

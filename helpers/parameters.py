@@ -1,6 +1,7 @@
 """The parameters of the pages: read from their first code cell, checked before any work."""
 
 import ast
+import difflib
 import json
 import math
 import sys
@@ -11,7 +12,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from helpers.architecture import nearest
 from helpers.run_folder import RunFolder, name_locations, resolve, shorten
 from helpers.settings import Settings, load_settings
 from helpers.targets import TARGETS
@@ -123,9 +123,8 @@ def read_text(name: str, text: str, declared: str) -> Any:
 def explain_unknown(name: str, known: Iterable[str], write: Callable[[str], str] = str) -> str:
     """Return what is wrong with a parameter `name`, and which was perhaps meant."""
     known = sorted(known)
-    close = nearest(name, known)
-    if close:
-        return f"there is no {write(name)}; did you mean {write(close.split(chr(39))[1])}?"
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"there is no {write(name)}; did you mean {write(close[0])}?"
     others = ", ".join(map(write, known)).replace("parameter ", "")
     return f"there is no {write(name)}; there are {others}"
 
@@ -266,22 +265,18 @@ def check_page() -> dict[str, Any]:
 
     They come from the cells that the kernel has run: the one that declares parameters, and the
     one that papermill injects after it. Without them, as in a script, nothing is checked.
-
-    Raises
-    ------
-    ParameterError
-        If a name is not declared, or a value has another type or cannot be used.
+    ParameterError says which name is not declared, or which value cannot be used.
     """
-    cells = _executed_cells()
-    for place in range(len(cells) - 1, -1, -1):
-        declared = read_declared(cells[place])
+    injected: dict[str, Any] = {}
+    for cell in reversed(_executed_cells()):
+        declared = read_declared(cell)
         if {"run", "settings", "network", "images"} & declared.keys():
-            later = [each for each in cells[place + 1 :] if each.startswith("# Parameters\n")]
-            injected = read_values(later[-1]) if later else {}
-            values = read_values(cells[place]) | injected
+            values = read_values(cell) | injected
             check_types(values, declared)
             check_values(values)
             return values
+        if cell.startswith("# Parameters\n"):
+            injected = injected or read_values(cell)
     return {}
 
 

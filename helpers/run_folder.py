@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,15 +53,9 @@ def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path.
 
     A relative one starts where the caller is if it exists there, and else at the repository's root.
-
-    Examples
-    --------
-    >>> resolve("settings/quick.json") == ROOT / "settings" / "quick.json"
-    True
     """
     path = Path(path).expanduser()
-    here = Path.cwd() / path
-    return here if here.exists() else ROOT / path
+    return path.absolute() if path.exists() else ROOT / path
 
 
 def name_locations(data: str | Path) -> dict[str, str]:
@@ -164,12 +159,10 @@ class RunFolder:
                 f"it comes with the repository: get it back with `git checkout {self}/{name}`, or "
                 "name a run that you have trained"
             )
-        maker = MADE_BY.get(name)
-        if maker is None:
+        if name not in MADE_BY:
             return "make it first"
-        number = maker.partition("_")[0]
-        command = f"nuclei run --only {number} --run {self.name}"
-        return f"execute notebook {maker} with the same run first (`{command}`)"
+        command = f"nuclei run --only {MADE_BY[name][:2]} --run {self.name}"
+        return f"execute notebook {MADE_BY[name]} with the same run first (`{command}`)"
 
     def refuse_published(self) -> None:
         """Raise PublishedRunError if the repository keeps this run and replacing was not asked."""
@@ -210,18 +203,18 @@ class RunFolder:
         return pd.read_csv(file, dtype=dtype, keep_default_na=False, na_values=missing, **options)
 
     @contextmanager
-    def lock(self, purpose: str) -> Iterator[None]:
+    def lock(self, purpose: str, name: str = "") -> Iterator[None]:
         """Raise BlockingIOError if another process does the same in this folder at this time.
 
-        The system forgets the lock of a process that dies.
+        The system forgets the lock of a process that dies. `name` is what errors call the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.file(f".{purpose}.lock")
         with file.open("w") as handle:
             if not _lock(handle):
                 raise BlockingIOError(
-                    f"{self}: another process is {purpose} in this folder; wait for it, or give "
-                    "another `run`"
+                    f"{name or self}: another process is {purpose} in this folder; wait for it, or "
+                    f"give another {'folder' if name else '`run`'}"
                 )
             try:
                 yield
@@ -239,19 +232,14 @@ def _find(name: str) -> Path:
 def _lock(handle) -> bool:
     """Return whether the lock on an open file was free and is now ours."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
+        if sys.platform == "win32":
+            import msvcrt
 
-        try:
             msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as reason:  # of other systems: a file system without locks
+        return sys.platform != "win32" and not isinstance(reason, BlockingIOError)
     return True

@@ -85,14 +85,9 @@ def run_series(
 ) -> RunFolder:
     """Return the folder of the run that `parameters` name, after running notebooks into it.
 
-    `only` holds the numbers of the notebooks to run; empty runs all.
-
-    Raises
-    ------
-    ParameterError, PublishedRunError
-        If a parameter or an input is wrong, before anything runs.
-    SeriesError
-        If a notebook fails; its partial copy then stays in the run's folder.
+    `only` holds the numbers of the notebooks to run; empty runs all. What is wrong with a parameter
+    or an input is raised before anything runs (ParameterError, PublishedRunError); SeriesError says
+    which notebook failed, whose partial copy stays in the run's folder.
     """
     notebooks = find_notebooks(notebooks_dir, only)
     jobs = check_parameters(parameters, notebooks)
@@ -107,14 +102,9 @@ def run_series(
             run_notebook(notebook, run.file("notebooks") / notebook.name, values)
             seconds[notebook.stem] = round(time.monotonic() - start, 1)
             print(f" {seconds[notebook.stem]:.1f} s", flush=True)
-    _record_cost(run, seconds)
-    return run
-
-
-def _record_cost(run: RunFolder, seconds: dict[str, float]) -> None:
-    """Add to the run's `series.json` what this pass took."""
     before = run.read_json("series.json") if run.file("series.json").exists() else {}
     run.write_json("series.json", before | {"seconds": before.get("seconds", {}) | seconds})
+    return run
 
 
 @contextmanager
@@ -134,24 +124,20 @@ def _environment() -> Iterator[None]:
 def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
     """Execute `notebook` into `copy` (.ipynb), and write an HTML page of it beside the copy.
 
-    It runs where the caller is, so that relative paths are the caller's.
-
-    Raises
-    ------
-    SeriesError
-        If a cell fails or the kernel dies; `copy` then holds the cells that ran, and no page.
+    It runs where the caller is, so that relative paths are the caller's. If a cell fails or the
+    kernel dies, SeriesError says so; `copy` then holds the cells that ran, and there is no page.
     """
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellExecutionError, DeadKernelError
     from nbconvert import HTMLExporter
     from papermill import PapermillExecutionError, execute_notebook
 
+    page, log = copy.with_suffix(".html"), copy.with_suffix(".log")
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.unlink(missing_ok=True)
-    copy.with_suffix(".html").unlink(missing_ok=True)
+    for old in (copy, page):
+        old.unlink(missing_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "start_timeout": 180}
     try:
-        log = copy.with_suffix(".log")
         with redirect_errors(log):  # what kernels and C libraries say; kept after a failure
             execute_notebook(notebook, copy, dict(parameters), stdout_file=_Epochs(), **options)
         log.unlink()
@@ -167,8 +153,7 @@ def run_notebook(notebook: Path, copy: Path, parameters: Mapping[str, Any]) -> N
         raise _failure(notebook, copy, reason) from None
     finally:
         _forget_paths(copy)
-    html, _ = HTMLExporter().from_filename(str(copy))
-    copy.with_suffix(".html").write_text(html, encoding="utf-8")
+    page.write_text(HTMLExporter().from_filename(str(copy))[0], encoding="utf-8")
 
 
 class _Epochs:

@@ -5,6 +5,7 @@ optional, each with a default under which an original file keeps its meaning.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,38 +18,26 @@ from helpers.run_folder import MADE_BY, OTHER_FILES, ROOT, resolve, write_json
 from helpers.targets.score import FEATURES
 
 Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Letter = Annotated[str, Field(min_length=1, max_length=1)]
 Real = float | int
-MONITOR = {"monitor": str, "min_delta": Real, "mode": Literal["auto", "min", "max"], "verbose": int}
+MONITOR = {"monitor": str, "mode": Literal["auto", "min", "max"], "verbose": int}
 CALLBACKS: dict[str, dict[str, Any]] = {
-    "CSVLogger": {
-        "filename": str,
-        "separator": Annotated[str, Field(min_length=1, max_length=1)],
-        "append": bool,
+    "CSVLogger": {"filename": str, "separator": Letter, "append": bool},
+    "EarlyStopping": {
+        **MONITOR, "min_delta": Real, "patience": Count, "baseline": Real | None,
+        "restore_best_weights": bool, "start_from_epoch": Count,
     },
-    "EarlyStopping": MONITOR
-    | {
-        "patience": Count,
-        "baseline": Real | None,
-        "restore_best_weights": bool,
-        "start_from_epoch": Count,
+    "ModelCheckpoint": {
+        **MONITOR, "filepath": str, "save_best_only": bool, "save_weights_only": bool,
+        "save_freq": Literal["epoch"] | AtLeastOne, "initial_value_threshold": Real | None,
     },
-    "ModelCheckpoint": {name: MONITOR[name] for name in ("monitor", "mode", "verbose")}
-    | {
-        "filepath": str,
-        "save_best_only": bool,
-        "save_weights_only": bool,
-        "save_freq": Literal["epoch"] | Annotated[int, Field(ge=1)],
-        "initial_value_threshold": Real | None,
-    },
-    "ReduceLROnPlateau": MONITOR
-    | {
-        "patience": Count,
-        "factor": Annotated[Real, Field(gt=0, lt=1)],
-        "cooldown": Count,
-        "min_lr": Annotated[Real, Field(ge=0)],
+    "ReduceLROnPlateau": {
+        **MONITOR, "min_delta": Real, "patience": Count, "cooldown": Count,
+        "factor": Annotated[Real, Field(gt=0, lt=1)], "min_lr": Annotated[Real, Field(ge=0)],
     },
     "TerminateOnNaN": {"raise_error": bool},
-}
+}  # fmt: skip
 """Keras callbacks that a settings file may name, with the types of their arguments; none that runs
 code or talks to other machines (LambdaCallback, RemoteMonitor), so that a file is data only."""
 
@@ -89,14 +78,14 @@ class TrainingParameters(Strict):
     `crowding`, one of n nuclei with n ** crowding besides.
     """
 
-    epoch_num: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epoch_num: AtLeastOne
+    batch_size: AtLeastOne
     validation_split_ratio: OpenRatio
     test_split_ratio: OpenRatio = 0.2
-    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    steps_per_epoch: AtLeastOne | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
-    learning_rate_restarts: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    learning_rate_restarts: tuple[AtLeastOne, ...] = ()
     loss: Literal[
         "binary_crossentropy", "binary_focal_crossentropy", "dice", "binary_crossentropy_dice"
     ] = "binary_crossentropy"
@@ -140,14 +129,14 @@ class TrainingConfiguration(Strict):
                     f"callback {name!r} is not allowed; {nearest(name, list(CALLBACKS))}"
                     f"allowed: {', '.join(CALLBACKS)}"
                 )
-            for argument in arguments:
-                _check_argument(name, argument, arguments[argument])
+            for argument, value in arguments.items():
+                _check_argument(name, argument, value)
         return callbacks
 
     @model_validator(mode="after")
     def _one_hand_on_the_learning_rate(self):
-        falls = self.training_parameters.learning_rate_schedule != "constant"
-        if falls and "ReduceLROnPlateau" in self.call_backs_conf:
+        schedule = self.training_parameters.learning_rate_schedule
+        if schedule != "constant" and "ReduceLROnPlateau" in self.call_backs_conf:
             raise ValueError(
                 'learning_rate_schedule "cosine" sets the rate in every epoch and would undo what '
                 "ReduceLROnPlateau does; remove one of them"
@@ -173,17 +162,13 @@ def _check_argument(callback: str, argument: str, value: Scalar) -> None:
 
 def _check_file(argument: str, path: Path) -> None:
     """Refuse a callback's file that lies elsewhere, or that a run has for something else."""
+    wrong, taken = "", [name.lower() for name in (*MADE_BY, *OTHER_FILES)]
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(
-            f"{argument} (={str(path)!r}) must stay inside the run's folder; "
-            "give a plain file name such as 'log.csv'"
-        )
-    taken = [name.lower() for name in (*MADE_BY, *OTHER_FILES)]
-    if path.parts and path.parts[0].lower() in taken:
-        raise ValueError(
-            f"{argument} (={str(path)!r}) is a name that a run needs for itself; give another, "
-            "such as 'log.csv' or 'best.keras'"
-        )
+        wrong = "must stay inside the run's folder; give a plain file name"
+    elif path.parts and path.parts[0].lower() in taken:
+        wrong = "is a name that a run needs for itself; give another"
+    if wrong:
+        raise ValueError(f"{argument} (={str(path)!r}) {wrong}, such as 'log.csv' or 'best.keras'")
 
 
 class Preprocessing(Strict):
@@ -222,7 +207,7 @@ class Postprocessing(Strict):
 
     threshold: Inside = 0.5
     seed_threshold: Inside = 0.5
-    min_area_px: Annotated[int, Field(ge=0)] = 0
+    min_area_px: Count = 0
     min_confidence: Share = 0.0
     test_time_augmentation: Literal["none", "flips", "scales"] = "none"
     score: Score | None = None
@@ -330,14 +315,8 @@ def load_settings(path: str | Path) -> Settings:
     """Return the checked settings of a JSON file.
 
     A file with the key "based_on", the name of another file beside it, holds only what differs, as
-    `Settings.with_overrides` takes it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file; the message lists the settings that come with the series.
-    SettingsError
-        If the file is no JSON, or holds anything that cannot be built or trained.
+    `Settings.with_overrides` takes it. FileNotFoundError names the files there are; SettingsError
+    says what is no JSON, or cannot be built or trained.
     """
     file = resolve(path)
     if not file.is_file():
@@ -396,9 +375,7 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{where}: unknown key {key!r}; {nearest(str(key), known)}known: {', '.join(known)}"
     close = ""
     if item["type"] == "literal_error" and isinstance(value, str):
-        close = nearest(
-            value, item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        )
+        close = nearest(value, re.findall("'(.*?)'", item["ctx"]["expected"]))
     return f"{where} (={value!r}): {close}{message[0].lower()}{message[1:]}"
 
 
@@ -433,23 +410,13 @@ def generate_settings(
     data_set_location: str = "sample",
     **training: Any,
 ) -> Settings:
-    """Return settings for a network of `n_blocks` encoder blocks, shaped as the original is.
+    """Return settings for a network of `n_blocks` encoder blocks, 1 to 7, shaped as the original.
 
-    Parameters
-    ----------
-    n_blocks : int
-        1 to 7; filters double from block to block, starting at `base_filters`.
-    dropout : float in [0, 1), optional
-        The same rate in every block; by default the original's, which rises from .1 to .3.
-    input_size : int
-        Height and width in pixels of the training crops, a multiple of 2 ** `n_blocks`.
-    **training
-        Any of `TrainingParameters`; the original's values where not given.
-
-    Raises
-    ------
-    SettingsError
-        If the result cannot be built.
+    Filters double from block to block, from `base_filters` on. `dropout` is one rate, [0, 1), for
+    every block, by default the original's, from .1 to .3. `input_size` is the height and width of
+    the training crops in pixels, a multiple of 2 ** `n_blocks`. `training`: any of
+    `TrainingParameters`, the original's values where not given. What cannot be built raises
+    SettingsError.
     """
     shape = {"blocks": n_blocks, "filters": base_filters, "dropout": dropout, "size": input_size}
     callbacks = {"ReduceLROnPlateau": {"patience": 5}, "EarlyStopping": {"patience": 10}}

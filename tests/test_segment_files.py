@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from helpers.segment.files import BYTES_A_PIXEL, list_images, refuse_too_large
+from helpers.segment.folder import BYTES_A_PIXEL, list_images, refuse_too_large
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 
@@ -55,6 +55,8 @@ def test_a_thumbnail_does_not_hide_an_image_that_is_too_large(tmp_path, monkeypa
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(GRAY[::4, ::4], subfiletype=1)
         file.write(GRAY)
-    monkeypatch.setattr("helpers.segment.files.free_memory", lambda: GRAY.size * BYTES_A_PIXEL // 2)
+    monkeypatch.setattr(
+        "helpers.segment.folder.free_memory", lambda: GRAY.size * BYTES_A_PIXEL // 2
+    )
     with pytest.raises(ValueError, match="cut the image into parts"):
         refuse_too_large(tmp_path / "a.tif")

@@ -12,8 +12,7 @@ from skimage.transform import resize
 from helpers.analysis.out_of_distribution import Familiarity, measure_looks
 from helpers.data.reading import read_any_image
 from helpers.data.sample import write_examples
-from helpers.segment.files import BYTES_A_PIXEL, list_images
-from helpers.segment.folder import SUMMARY_COLUMNS, segment_folder
+from helpers.segment.folder import BYTES_A_PIXEL, SUMMARY_COLUMNS, list_images, segment_folder
 from helpers.segment.outputs import OutputFolder
 from helpers.segment.trained import TrainedNetwork
 from helpers.settings import generate_settings
@@ -311,7 +310,7 @@ def test_the_pixel_size_of_a_file_is_used_and_named(tmp_path):
 
 def test_names_too_long_and_images_too_large_are_failed_rows(images, tmp_path, monkeypatch):
     Image.fromarray(squares()).save(images / f"{'x' * 245}.png")
-    monkeypatch.setattr("helpers.segment.files.free_memory", lambda: 60 * 90 * BYTES_A_PIXEL)
+    monkeypatch.setattr("helpers.segment.folder.free_memory", lambda: 60 * 90 * BYTES_A_PIXEL)
     Image.fromarray(squares(shape=(61, 90))).save(images / "big.png")
     summary = run(Thresholder(), images, tmp_path / "out").set_index("image")
     assert (summary["status"] == "failed").sum() == 2

@@ -5,7 +5,6 @@ import pytest
 from skimage.measure import label
 
 from helpers.run_folder import RunFolder
-from helpers.segment.image import list_warnings, warn_of_missed
 from helpers.segment.measure import COLUMNS, measure_nuclei
 from helpers.segment.outputs import draw_overlay
 from helpers.segment.scale import (
@@ -16,6 +15,7 @@ from helpers.segment.scale import (
     find_centres,
     read_known_diameters,
 )
+from helpers.segment.trained import list_warnings, warn_of_missed
 
 GRAY = (np.arange(20 * 30) % 251).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)

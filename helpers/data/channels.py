@@ -9,28 +9,19 @@ from skimage.color import rgb2hed
 NUCLEAR = re.compile(r"dapi|hoechst|h33342|draq|syto|nucle|propidium|to-?pro|h2b", re.IGNORECASE)
 GIVE = ": give "  # between what a file holds and the parameter that says which of it is meant
 CHANNELS = {
-    "red": (0,),
-    "green": (1,),
-    "blue": (2,),
-    "yellow": (0, 1),
-    "magenta": (0, 2),
-    "cyan": (1, 2),
+    "red": (0,), "green": (1,), "blue": (2,), "yellow": (0, 1), "magenta": (0, 2), "cyan": (1, 2),
     "gray": (0, 1, 2),
-}
+}  # fmt: skip
 """Colours that a channel of an RGB image can be asked by: the lowest of these channels."""
 
 
 def select_channel(image: NDArray, channel: int | str | None) -> NDArray:
-    """Return the channel of an RGB image that is asked for, (H, W), or all for None and "rgb".
+    """Return the channel of an image, (H, W) or (H, W, 3), that is asked for, (H, W).
 
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array
-        A gray image is returned as it is.
-    channel : int, str or None
-        1 to 3, a colour of `CHANNELS`, or "haematoxylin": the optical density of that stain
-        (Ruifrok & Johnston 2001, Anal. Quant. Cytol. Histol. 23, 291-299) as float32, 1 where it
-        absorbs all but one part in 255. Another one raises ValueError.
+    A gray image is returned as it is, and all of it for None and "rgb". Others are 1 to 3, a colour
+    of `CHANNELS`, or "haematoxylin": the optical density of that stain (Ruifrok & Johnston 2001,
+    Anal. Quant. Cytol. Histol. 23, 291-299) as float32, 1 where it absorbs all but one part in 255.
+    Another one raises ValueError.
 
     Examples
     --------

@@ -1,8 +1,9 @@
 """Reads a data set of images and their truth, whatever its layout, and says what is wrong."""
 
 import hashlib
+import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -14,21 +15,52 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers.data.cache import LazyArrays, hash_members, read_content, write_cache
 from helpers.data.channels import GIVE
-from helpers.data.groups import find_known_groups
 from helpers.data.layout import Entry, find_entries
 from helpers.data.problems import GRAVE, DataFaultError, Fault, refuse_faults, tabulate_faults
 from helpers.data.reading import ImageFile, read_any_image
-from helpers.data.source import Source
+from helpers.data.source import Source, find_known_groups
 from helpers.data.truth import MASKS, Truth, judge_pieces, read_truth
-from helpers.run_folder import ROOT, name_locations, resolve
+from helpers.run_folder import ROOT, name_locations, resolve, write_whole
 
 CACHE_DIR = "data/cache"
+VERSION = 3  # raise it when the same files would be read into other arrays or records
 SAMPLE = "sample"
 COLUMNS = ["id", "part", "height", "width", "channels", "dtype", "n_nuclei", "labelled"]
 """Of a data set's table, before `source`, the name of its location, and `known_group`: what the
 image shares with others that a split must keep together, "" where nothing says so."""
+
+
+class LazyArrays(Sequence):
+    """Arrays that are read from caches when asked for; a slice gives a list.
+
+    A place is the file of a cache and a name in it, or None for no array.
+    """
+
+    def __init__(self, places: Iterable[tuple[Path, str] | None], dtype: str | None = None):
+        self._places, self._dtype = list(places), dtype
+
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self._places)
+
+    def __add__(self, other: "LazyArrays") -> "LazyArrays":
+        """Return these arrays and then the others."""
+        return LazyArrays([*self._places, *other._places], self._dtype)
+
+    def __getitem__(self, index):
+        """Return one array, or None where there is none; a list for a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if self._places[index] is None:
+            return None
+        path, name = self._places[index]
+        with h5py.File(path, "r", locking=False) as file:
+            return file[name][()].astype(self._dtype or file[name].dtype, copy=False)
+
+    def take(self, indices: Iterable[int]) -> "LazyArrays":
+        """Return the arrays at these positions, still unread."""
+        return LazyArrays([self._places[i] for i in indices], self._dtype)
 
 
 @dataclass(frozen=True)
@@ -80,27 +112,21 @@ def read_data_set(
     ----------
     location : str or Path
         "sample", or a folder or zip archive in one of `helpers.data.layout.LAYOUTS`, or several,
-        separated by commas: then each id begins with the name of its source.
+        separated by commas: then each id begins with the name of its source. FileNotFoundError or
+        ValueError if it is not there, or has no images in an allowed layout.
     faults : {"refuse", "skip"}
-        What becomes of images with a grave fault (`helpers.data.problems.GRAVE`): raise, or read
-        the others and warn.
+        What becomes of images with a grave fault (`helpers.data.problems.GRAVE`): raise
+        DataFaultError, or read the others and warn; with none left, or no nucleus, raise too.
     masks : {"numbered", "components", "inverted"}
         What is a nucleus: a number or a file; a connected piece; a piece of what is not marked.
     cache_dir : str or Path
         Folder for what the first read has decoded; it can be deleted at any time.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No such location, or no images in an allowed layout there.
-    helpers.data.problems.DataFaultError
-        With "refuse": images have grave faults. With both: none is left, or there is no nucleus.
     """
     for name, value, allowed in (("faults", faults, ("refuse", "skip")), ("masks", masks, MASKS)):
         if value not in allowed:
             shown = ", ".join(f'"{one}"' for one in allowed)
             raise ValueError(f"`{name}` (={value!r}) must be one of {shown}")
-    action = "refused" if faults == "refuse" else "skipped"
+    action = {"refuse": "refused", "skip": "skipped"}[faults]
     sets = [
         _read_one(name, location, action, masks, ROOT / cache_dir)
         for name, location in name_locations(location).items()
@@ -114,18 +140,19 @@ def _read_one(name: str, location: str, action: str, masks: str, cache_dir: Path
     with Source(path) as source:
         if source.published and masks == "numbered":
             masks = source.published.masks
-        key = hash_members(source.members, path.stem, masks)
+        stamps = [VERSION, path.stem, masks, sorted(source.members.items())]
+        key = _hash(json.dumps(stamps).encode())[:16]
         cache = cache_dir / f"{path.stem}-{key}.h5"
-        content = read_content(cache)
-        content = content or write_cache(cache, partial(_fill_cache, source, masks))
+        content = _open_cache(cache, source, masks)
         records = content["images"]
         groups = find_known_groups(source, name, [record["id"] for record in records])
     table = tabulate_faults((Fault(*fault) for fault in content["faults"]), action)
     _judge(table, location, content)
-    places = [record["number"] if record["labelled"] else None for record in records]
+    images = [(cache, f"images/{each['number']}") for each in records]
+    labels = [(cache, f"labels/{r['number']}") if r["labelled"] else None for r in records]
     return DataSet(
-        LazyArrays((cache, f"images/{record['number']}") for record in records),
-        LazyArrays((n if n is None else (cache, f"labels/{n}") for n in places), "int32"),
+        LazyArrays(images),
+        LazyArrays(labels, "int32"),
         pd.DataFrame(records)[COLUMNS].assign(source=name, known_group=groups),
         table,
         key,
@@ -145,8 +172,12 @@ def _join(sets: Sequence[DataSet]) -> DataSet:
         reduce(LazyArrays.__add__, (each.labels for each in sets)),
         pd.concat(tables, ignore_index=True),
         pd.concat(faults, ignore_index=True),
-        hashlib.sha256("".join(each.key for each in sets).encode()).hexdigest()[:16],
+        _hash("".join(each.key for each in sets).encode())[:16],
     )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_sample_once() -> Path:
@@ -154,8 +185,7 @@ def write_sample_once() -> Path:
     from helpers.data import drawing, sample
 
     folder = ROOT / "data" / SAMPLE
-    sources = [Path(module.__file__).read_bytes() for module in (drawing, sample)]
-    made_by = hashlib.sha256(b"".join(sources)).hexdigest()
+    made_by = _hash(b"".join(Path(each.__file__).read_bytes() for each in (drawing, sample)))
     mark = folder / ".made-by"
     if mark.is_file() and mark.read_text() == made_by:
         return folder
@@ -169,10 +199,10 @@ def _judge(table: pd.DataFrame, location: str, content: dict) -> None:
     n_images, records = content["n_entries"], content["images"]
     if (table["action"] == "refused").any() or not records:
         refuse_faults(table, location, n_images)
-    labelled = [record for record in records if record["labelled"]]
-    if labelled and not any(record["n_nuclei"] for record in labelled):
+    counts = [record["n_nuclei"] for record in records if record["labelled"]]
+    if counts and not any(counts):
         raise DataFaultError(
-            f"none of the {len(labelled)} images with masks in {location!r} has a nucleus: every "
+            f"none of the {len(counts)} images with masks in {location!r} has a nucleus: every "
             "mask is empty; save nuclei as numbers from 1 on, or as 255, on a ground of 0",
             table,
         )
@@ -196,8 +226,7 @@ class Reading(NamedTuple):
 
 def read_entry(source: Source, masks: str, entry: Entry) -> Reading:
     """Return the image and the label image of one entry, and what is wrong with them."""
-    fault = _check_files(entry)
-    if fault is not None:
+    if fault := _check_files(entry):
         return Reading({"id": entry.id}, None, None, [fault])
     try:
         file = read_any_image(source.read(entry.images[0]), min_side_px=1)
@@ -240,8 +269,25 @@ def _record(entry: Entry, file: ImageFile, truth: Truth | None) -> dict:
         "dtype": pixels.dtype.name,
         "n_nuclei": 0 if truth is None else int(truth.labels.max()),
         "labelled": truth is not None,
-        "digest": hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
+        "digest": _hash(f"{pixels.shape}".encode() + pixels.tobytes()),
     }
+
+
+def _open_cache(path: Path, source: Source, masks: str) -> dict:
+    """Return the records and faults of a source from its cache, written unless it is whole."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return json.loads(file["content"][()].tobytes())
+    except (OSError, KeyError, ValueError):
+        content = {}
+
+    def write(part: Path) -> None:
+        with h5py.File(part, "x") as file:
+            content.update(_fill_cache(source, masks, file))
+            file["content"] = np.frombuffer(json.dumps(content).encode(), np.uint8)
+
+    write_whole(path, write)
+    return content
 
 
 def _fill_cache(source: Source, masks: str, file: h5py.File) -> dict:
@@ -267,17 +313,13 @@ def _fill_cache(source: Source, masks: str, file: h5py.File) -> dict:
         one_value = "label image of one value"
         faults = [f for f in faults if f.fault != one_value or f.id not in wrong] + pieces
         records = [record for record in records if record["id"] not in wrong]
-    faults += _find_identical(records)
-    return {"images": records, "faults": faults, "n_entries": len(entries)}
-
-
-def _find_identical(records: list[dict]) -> list[Fault]:
     first: dict[str, str] = {}
-    return [
+    faults += [
         Fault("identical pixels", record["id"], 1, f"same as {same}")
         for record in records
         if (same := first.setdefault(record["digest"], record["id"])) != record["id"]
     ]
+    return {"images": records, "faults": faults, "n_entries": len(entries)}
 
 
 def _split_repeated(entries: list[Entry]) -> tuple[list[Entry], list[Fault]]:

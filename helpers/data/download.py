@@ -13,24 +13,15 @@ from helpers.run_folder import ROOT, shorten
 def fetch(name: str, folder: str | Path = ROOT / "data") -> Path:
     """Return the path of a set's archive, downloaded unless it is there and whole.
 
-    Raises
-    ------
-    ValueError
-        The set is not known, or what arrived is damaged or unsafe; it is deleted.
-    ConnectionError
-        The server cannot be reached, or the transfer broke off again and again.
+    ValueError: the set is not known, or what arrived is damaged or unsafe; it is deleted.
+    ConnectionError: the server cannot be reached, or the transfer broke off again and again.
     """
     if name not in SETS:
         raise ValueError(f"`name` (={name!r}) must be one of {', '.join(SETS)}")
     chosen, folder = SETS[name], Path(folder).expanduser().absolute()
     pooch.get_logger().setLevel("ERROR")
-    fetcher = pooch.create(
-        folder,
-        base_url="",
-        registry={chosen.file: chosen.sha256},
-        urls={chosen.file: chosen.address},
-        retry_if_failed=4,
-    )
+    known, urls = {chosen.file: chosen.sha256}, {chosen.file: chosen.address}
+    fetcher = pooch.create(folder, base_url="", registry=known, urls=urls, retry_if_failed=4)
     by_http = pooch.HTTPDownloader(progressbar=True, timeout=60)
     try:
         path = Path(fetcher.fetch(chosen.file, downloader=by_http))

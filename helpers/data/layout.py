@@ -13,18 +13,11 @@ from helpers.data.sets import GROUPS
 if TYPE_CHECKING:
     from helpers.data.source import Source
 
+_TESTS = ("test", "testing", "stage1_test", "stage2_test", "stage2_test_final")
 PARTS = {
-    "train": "train",
-    "training": "train",
-    "stage1_train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-    "stage1_test": "test",
-    "stage2_test": "test",
-    "stage2_test_final": "test",
+    **dict.fromkeys(("train", "training", "stage1_train"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(_TESTS, "test"),
 }
 """Names of folders and archives, and the part of a data set that each stands for."""
 ORDER = ("train", "validation", "test")
@@ -38,12 +31,12 @@ LAYOUTS = """Allowed, as a folder or as a zip archive, with or without an enclos
 _KINDS = {"images": "images", "masks": "masks", "labels": "masks"}
 _ALIASES = {
     **dict.fromkeys(("image", "imgs", "rawimages"), "images"),
-    **dict.fromkeys(("mask",), "masks"),
+    "mask": "masks",
     **dict.fromkeys(("label", "groundtruth", "gt"), "labels"),
 }
 _OF_MASK = re.compile(r"[ _-](cp_)?(masks?|labels?|seg|gt)$", re.IGNORECASE)
 _OF_IMAGE = re.compile(r"[ _-](img|image|raw)$", re.IGNORECASE)
-_PICTURE = re.compile(r"\.(png|tiff?|jpe?g)$", re.IGNORECASE)
+PICTURE = re.compile(r"\.(png|tiff?|jpe?g)$", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -65,15 +58,13 @@ def to_known_names(names: Iterable[str]) -> dict[str, str]:
     >>> list(to_known_names(["a_img.png", "a_masks.png"]).values())
     ['images/a_img.png', 'masks/a_masks.png']
     """
-    known = {name: _to_known_name(name) for name in names}
+    known = {}
+    for name in names:
+        folder, slash, file = name.replace("\\", "/").rpartition("/")
+        known[name] = _to_known_folder(folder) + slash + file
     if any("images" in name.split("/")[:-1] for name in known.values()):
         return known
     return _sort_pairs(known)
-
-
-def _to_known_name(name: str) -> str:
-    folder, slash, file = name.replace("\\", "/").rpartition("/")
-    return _to_known_folder(folder) + slash + file
 
 
 @lru_cache(maxsize=4096)
@@ -93,7 +84,7 @@ def _sort_pairs(known: dict[str, str]) -> dict[str, str]:
     """Put images and masks that lie beside each other into images/ and masks/."""
     stems: dict[str, dict[str, str]] = defaultdict(dict)  # by folder: the name of each stem
     for name in known.values():
-        if _PICTURE.search(name):
+        if PICTURE.search(name):
             stems[dirname(name)][_stem(name)] = name
     moved = {}
     for held in stems.values():
@@ -129,8 +120,8 @@ def _find_image(stem: str, index: dict[str, set[str]]) -> str | None:
 def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
     """Return the images of a source by `ORDER` and id, and the files that have no place.
 
-    Ids can occur twice, files can be none or several. ValueError where there are no images in an
-    allowed layout, or more than one data set.
+    Ids can occur twice, files can be none or several. Where no name tells the part, masks make a
+    training set. ValueError where there are no images in an allowed layout, or several data sets.
     """
     flat = _find_flat(source.members)
     files, others = _group_files(source.members, flat)
@@ -142,19 +133,14 @@ def find_entries(source: "Source") -> tuple[list[Entry], list[str]]:
             files.setdefault((folder, key), defaultdict(list))
     if not any(kinds["images"] for kinds in files.values()):
         raise ValueError(f"no images in {str(source.path)!r}: {_describe(source)}. {LAYOUTS}")
-    parts, listed = _name_parts(source, files), _read_lists(source, others)
-    labelled = {folder for (folder, _), kinds in files.items() if kinds["masks"]} & flat
-    entries = [
-        Entry(
-            key,
-            listed.get(key, parts[folder]),
-            folder,
-            tuple(kinds["images"]),
-            tuple(sorted(kinds["masks"])),
-            folder in labelled,
-        )
-        for (folder, key), kinds in files.items()
-    ]
+    masked = {folder for (folder, _), kinds in files.items() if kinds["masks"]}
+    listed = _read_lists(source, others)
+    entries = []
+    for (folder, key), kinds in files.items():
+        named = PARTS.get(basename(folder) if folder else source.path.stem)
+        part = listed.get(key) or named or ("train" if folder in masked else "test")
+        images, masks = tuple(kinds["images"]), tuple(sorted(kinds["masks"]))
+        entries.append(Entry(key, part, folder, images, masks, folder in masked & flat))
     return sorted(entries, key=lambda entry: (ORDER.index(entry.part), entry.id)), others
 
 
@@ -206,16 +192,6 @@ def _group_files(members: dict[str, str], flat: set[str]) -> tuple[dict, list[st
     return files, others
 
 
-def _name_parts(source: "Source", files: dict) -> dict[str, str]:
-    """Name each folder's part after it; where no name tells, masks make a training set."""
-    parts = {}
-    for folder in {folder for folder, _ in files}:
-        named = PARTS.get(basename(folder) if folder else source.path.stem)
-        has_masks = any(kinds["masks"] for (owner, _), kinds in files.items() if owner == folder)
-        parts[folder] = named or ("train" if has_masks else "test")
-    return parts
-
-
 def _read_lists(source: "Source", others: list[str]) -> dict[str, str]:
     """Return the part of each id that a list beside the images gives: test.txt, as in BBBC039."""
     listed = {}
@@ -235,8 +211,7 @@ def _refuse_several(source: "Source", folders: set[str]) -> None:
     if len(roots) > 1:
         raise ValueError(
             f"{str(source.path)!r} holds {len(roots)} data sets, in "
-            f"{name_some(map(repr, sorted(roots)), 5)}; "
-            f"point `data` at one of them. {LAYOUTS}"
+            f"{name_some(map(repr, sorted(roots)), 5)}; point `data` at one of them. {LAYOUTS}"
         )
 
 
@@ -250,7 +225,7 @@ def _describe(source: "Source") -> str:
         return f"{found}: annotations in JSON, as COCO has them; draw them as label images"
     if endings[".roi"] or endings[".zip"]:
         return f"{found}: regions of ImageJ or archives; unpack them, save label images from Fiji"
-    if any(map(_PICTURE.search, files)):
+    if any(map(PICTURE.search, files)):
         return f"{found}: images without a folder images/ and without masks; sort them into both"
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from scipy import ndimage
 
 from helpers.data.channels import select_channel, to_number
 from helpers.data.tiff import Stored, read_tiff
@@ -39,8 +40,7 @@ class Patch(NamedTuple):
     """The part of one mask file that holds its foreground."""
 
     shape: tuple[int, int]  # height and width of the whole file
-    top: int
-    left: int
+    box: tuple[slice, slice]  # where it lies in there
     values: np.ndarray  # (h, w), 0 = background
 
 
@@ -53,6 +53,12 @@ def read_any_image(
 ) -> ImageFile:
     """Return one image of a file, as a network takes it.
 
+    Three equal channels become one. 1 bit becomes 0 and 255. Whole numbers become uint8 or uint16
+    where they fit; where some are below 0 all are shifted, which `about` says. Larger ones become
+    float32. Lookup tables that a microscope's program adds to gray values are passed over, palettes
+    of colours are resolved, and where 0 is white, values are reversed. ValueError says that it is
+    no such file, damaged or too small, or which of several images might be meant.
+
     Parameters
     ----------
     file : str, Path or bytes
@@ -63,20 +69,6 @@ def read_any_image(
         with the name of a nuclear stain.
     plane : int or str, optional
         Of a stack: a number from 1, or "max" for the maximum over all.
-
-    Returns
-    -------
-    ImageFile
-        Three equal channels become one. 1 bit becomes 0 and 255. Whole numbers become uint8 or
-        uint16 where they fit; where some are below 0 all are shifted, which `about` says. Larger
-        ones become float32. Lookup tables that a microscope's program adds to gray values are
-        passed over, palettes of colours are resolved, and where 0 is white, values are reversed.
-
-    Raises
-    ------
-    ValueError
-        If it is no such file or damaged, if it is ambiguous which of several images is meant, or
-        if it is too small.
     """
     channel, plane = to_number(channel), to_number(plane)
     stored = decode(file, channel, plane)
@@ -120,8 +112,9 @@ def decode(
         raw = file if is_raw else Path(file).read_bytes()
         if start.startswith(PNG_SIGNATURE):
             return _decode_png(raw)
-        if start.startswith(JPEG_SIGNATURE):
-            return _decode_jpeg(raw)
+        if start.startswith(JPEG_SIGNATURE):  # not Image.open, which refuses large ones
+            with JpegImageFile(io.BytesIO(raw)) as jpeg:
+                return Stored(np.asarray(jpeg if jpeg.mode == "L" else jpeg.convert("RGB")))
     except MemoryError:
         raise
     except Exception as reason:  # decoders raise many types for a damaged file
@@ -143,11 +136,6 @@ def _decode_png(raw: bytes) -> Stored:
             return Stored(np.asarray(file.convert("RGBA")), has_alpha=True)
         palette = np.asarray(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
         return Stored(np.asarray(file), palette=palette)
-
-
-def _decode_jpeg(raw: bytes) -> Stored:
-    with JpegImageFile(io.BytesIO(raw)) as file:  # not Image.open, which refuses large ones
-        return Stored(np.asarray(file if file.mode == "L" else file.convert("RGB")))
 
 
 def _split_alpha(stored: Stored) -> tuple[NDArray, NDArray | None]:
@@ -221,13 +209,9 @@ def read_mask(raw: bytes) -> Patch:
     """Return the foreground of a mask file, any colour but 0, cut to a box that holds it."""
     values = _read_numbers(raw)
     values = values if values.ndim == 2 else values.max(axis=2)
-    rows = np.flatnonzero(values.any(axis=1))
-    if not rows.size:
-        return Patch(values.shape, 0, 0, np.zeros((0, 0), np.uint8))
-    top, bottom = rows[0], rows[-1] + 1
-    columns = np.flatnonzero(values[top:bottom].any(axis=0))
-    left, right = columns[0], columns[-1] + 1
-    return Patch(values.shape, int(top), int(left), values[top:bottom, left:right])
+    boxes = ndimage.find_objects((values != 0).view(np.int8))
+    box = boxes[0] if boxes else np.s_[:0, :0]
+    return Patch(values.shape, box, values[box])
 
 
 def read_label_image(raw: bytes, *, allow_colours: bool = False) -> np.ndarray:

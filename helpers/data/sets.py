@@ -57,10 +57,7 @@ SETS = {
         "Mahbod et al., Scientific Data 2024, https://doi.org/10.1038/s41597-024-03117-2",
         size_mb=1627,
         group=r".+(?=_\d+$)",  # the organ
-        layout=(
-            (r"(.*/)?tissue images", "images"),
-            (r"(.*/)?label masks", "labels"),
-        ),
+        layout=((r"(.*/)?tissue images", "images"), (r"(.*/)?label masks", "labels")),
     ),
     "tnbc": ImageSet(
         "haematoxylin and eosin, breast cancer of 11 patients and tumours of the brain",
@@ -71,10 +68,7 @@ SETS = {
         "https://doi.org/10.1109/TMI.2018.2865709",
         sha256="fa8a71748e04f5e6b8c9b5cdb79bb44c0096b6c0fd899c4b963e2e16fc521cf3",
         group=r"\d+(?=_)",  # the patient
-        layout=(
-            (r"(.*/)?Slide_\d+", "images"),
-            (r"(.*/)?GT_\d+", "labels"),
-        ),
+        layout=((r"(.*/)?Slide_\d+", "images"), (r"(.*/)?GT_\d+", "labels")),
         masks="components",
     ),
     "bsst265": ImageSet(

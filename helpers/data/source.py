@@ -1,14 +1,19 @@
-"""The files of a data set: a folder, a zip archive, or a folder of parts that are archives."""
+"""The files of a data set (a folder, a zip archive, or parts that are archives), and its groups."""
 
+import io
 import os
 import re
 import tarfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from posixpath import basename
 
-from helpers.data.layout import LAYOUTS, PARTS, to_known_names
-from helpers.data.sets import find_published_names
+import pandas as pd
+
+from helpers.data.layout import LAYOUTS, PARTS, PICTURE, to_known_names
+from helpers.data.sets import GROUPS, find_published_names, find_set
 
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
 _UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
@@ -151,3 +156,48 @@ def _stamp(item: os.DirEntry) -> str:
     except OSError:  # a link to nowhere; reading it will be a fault of its image
         return "unreadable"
     return f"{about.st_mtime_ns}-{about.st_size}"
+
+
+def find_known_groups(source: Source, name: str, ids: Sequence[str]) -> list[str]:
+    """Return the group of every id, with the data set's `name` before it, "" where unknown.
+
+    A `groups.csv` in the data set says so, or one beside it that names the set in its column
+    `source`, or else the rule of the published set that this is. ValueError where the file has no
+    column `id` (or `image`) or no `group`, or none of the ids.
+    """
+    given = _read_groups(source, name)
+    if given is None:
+        published = source.published or find_set(name)
+        if published is None or published.group is None:
+            return [""] * len(ids)
+        found = {each: re.match(published.group, each) for each in ids}
+        given = {each: match[0] for each, match in found.items() if match}
+    elif ids and not given.keys() & set(ids):
+        raise ValueError(
+            f"{GROUPS} of {str(source.path)!r} has rows for {', '.join(list(given)[:3])}, but none "
+            f"for an image, such as {ids[0]!r}; its column `id` holds names of images"
+        )
+    return [f"{name}/{given[each]}" if given.get(each) else "" for each in ids]
+
+
+def _read_groups(source: Source, name: str) -> dict[str, str] | None:
+    """Return the group of each id in the file of a data set, or None without a file."""
+    inside = [member for member in source.members if basename(member) == GROUPS]
+    beside = source.path.parent / GROUPS
+    if not inside and not beside.is_file():
+        return None
+    file = io.BytesIO(source.read(min(inside, key=len))) if inside else beside
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    table = table.rename(columns={"image": "id"})
+    if missing := {"id", "group"} - set(table):
+        path = source.path if inside else beside
+        raise ValueError(
+            f"{GROUPS} of {str(path)!r} has the columns {', '.join(table)}, but must have `id` and "
+            f"`group` ({', '.join(sorted(missing))} missing)"
+        )
+    if "source" in table and name in set(table["source"]):
+        table = table[table["source"] == name]
+    elif not inside:
+        return None
+    ids = table["id"].str.replace(PICTURE, "", regex=True)
+    return dict(zip(ids, table["group"], strict=True))

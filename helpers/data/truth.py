@@ -157,9 +157,7 @@ def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str
 
 def _add_mask(labels: np.ndarray, patch: Patch, number: int) -> int:
     """Write a number where a mask is foreground and return the pixels that had one already."""
-    height, width = patch.values.shape
-    below = labels[patch.top : patch.top + height, patch.left : patch.left + width]
-    foreground = patch.values != 0
+    below, foreground = labels[patch.box], patch.values != 0
     taken = int(np.count_nonzero(below[foreground]))
     below[foreground] = number
     return taken

@@ -1,38 +1,38 @@
 """From a folder of images to labels, masks, overlays, and two tables of all of them."""
 
 import math
+import os
+import re
 import time
+import unicodedata
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 import pandas as pd
+import psutil
+import tifffile
+from PIL import Image
 from tqdm.auto import tqdm
 
+from helpers.data.problems import name_some
 from helpers.data.reading import read_any_image, refuse_unscaled
-from helpers.segment.files import list_images, list_left_out, refuse_too_large, say_long
 from helpers.segment.measure import COLUMNS, add_micrometres, check_positive, median_diameter
-from helpers.segment.outputs import SUMMARY, OutputFolder
+from helpers.segment.outputs import LABELS, NUCLEI, OUTPUTS, OVERLAY, SUMMARY, OutputFolder
 from helpers.segment.scale import check_sizes
 
+SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+LONGEST_NAME = 255  # bytes, of nearly every file system
+BYTES_A_PIXEL = 165  # of memory, measured with the reference network from 2 to 4 megapixels
 SUMMARY_COLUMNS = {
-    "image": "str",
-    "status": "str",
-    "height": "Int64",
-    "width": "Int64",
-    "n_nuclei": "Int64",
-    "median_diameter_px": "float64",
-    "pixel_size_um": "float64",
-    "pixel_size_from": "str",
-    "channel": "str",
-    "scale": "float64",
-    "scale_reason": "str",
-    "scale_sureness": "float64",
-    "second_scale": "float64",
-    "distance": "float64",
-    "warning": "str",
-    "seconds": "float64",
-}
+    "image": "str", "status": "str", "height": "Int64", "width": "Int64", "n_nuclei": "Int64",
+    "median_diameter_px": "float64", "pixel_size_um": "float64", "pixel_size_from": "str",
+    "channel": "str", "scale": "float64", "scale_reason": "str", "scale_sureness": "float64",
+    "second_scale": "float64", "distance": "float64", "warning": "str", "seconds": "float64",
+}  # fmt: skip
 DONE, FAILED = "done", "failed"
 
 
@@ -55,7 +55,9 @@ def segment_folder(
     `<stem>_overlay.png`; for all of them `nuclei.csv`, one row a nucleus, and `summary.csv`, one
     row an image. A failure is a row with its reason. After an interruption the same call does the
     images that are not done yet. The tables have all images whose results lie in `out` and that
-    still exist, so a folder may be done in several calls.
+    still exist, so a folder may be done in several calls. OSError or ValueError if there are no
+    images, a parameter is not allowed, something would be overwritten without being asked, or
+    another process writes into `out`; nothing is written then.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def segment_folder(
     pixel_size_um : float, optional
         Side of a pixel in micrometres; None takes what a file says.
     operating_point : "precise", "balanced" or "complete", optional
-        See `helpers.segment.image.analyse`.
+        See `helpers.segment.trained.TrainedNetwork.analyse`.
     overwrite : bool
         Whether files may be replaced that were made otherwise or of images that have changed.
 
@@ -82,14 +84,8 @@ def segment_folder(
         `SUMMARY_COLUMNS`: `channel` is what was looked at, `scale` the factor by which the network
         saw the image resized, `scale_sureness` how sure that is, `second_scale` the next best,
         `distance` how unlike the training images it is (up to 1 is usual), `warning` what to look
-        at, or why it failed. `attrs["notes"]`: sentences on files that were
-        left out and on rows of earlier calls.
-
-    Raises
-    ------
-    OSError, ValueError
-        If there are no images, a parameter is not allowed, something would be overwritten without
-        being asked, or another process writes into `out`. Nothing is written then.
+        at, or why it failed. `attrs["notes"]`: sentences on files left out
+        and on rows of earlier calls.
     """
     check_sizes(diameter_px, network.known_px)
     check_positive("pixel_size_um", pixel_size_um, "0.5")
@@ -102,7 +98,7 @@ def segment_folder(
         usable = [file for file in files if not say_long(file)]
         if not overwrite:
             output.refuse_obstacles(usable)
-        failed = [_fail(file, why) for file in files if (why := say_long(file))]
+        failed = [_fail(file, say_long(file)) for file in files if file not in usable]
         waiting = [file for file in usable if not output.is_done(file)]
         n_done = len(files) - len(waiting)
         for file in tqdm(waiting, "segmenting", len(files), initial=n_done, unit=" images"):
@@ -209,3 +205,121 @@ def describe(summary: pd.DataFrame, out: Path) -> str:
     lines += [f"- {row.image}: {row.warning}" for row in warned.itertuples()]
     lines += summary.attrs.get("notes", [])
     return "\n".join([*lines, f"Results: {out} (begin with {SUMMARY} and the overlays)"])
+
+
+def list_images(folder: str | Path, pattern: str = "*") -> list[Path]:
+    """Return the images of a folder, sorted by name, and none of its subfolders.
+
+    They end in one of `SUFFIXES`; hidden files and what this program writes are none. `pattern` is
+    as in a shell: "*" all, "plate1_*" those that begin so, "*.tif" those of one type, in upper or
+    lower case, on every system. FileNotFoundError, NotADirectoryError or ValueError where there is
+    no such folder, no image in it, or two would become the same files.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"there is no folder {str(folder)!r}; give the folder of the images"
+        )
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{str(folder)!r} is a file; give the folder that holds it, and its name as the pattern"
+        )
+    files = list(filter(_is_image, sorted(folder.iterdir())))
+    images = [file for file in files if fnmatchcase(file.name.lower(), pattern.lower())]
+    if not images:
+        raise ValueError(_say_none(folder, pattern, len(files)))
+    _refuse_same_stems(images)
+    return images
+
+
+def _is_image(file: Path) -> bool:
+    name = file.name.lower()
+    is_ours = name.startswith(".") or name.endswith(OUTPUTS)
+    return name.endswith(SUFFIXES) and not is_ours and file.is_file()
+
+
+def list_left_out(images: str | Path, out: str | Path) -> list[str]:
+    """Return a sentence that counts and names the files that are not taken for images, or none."""
+    images, out = Path(images).expanduser(), Path(out).expanduser()
+    found = []
+    for file in sorted(images.iterdir()):
+        is_result = file.name.endswith((*OUTPUTS, NUCLEI, SUMMARY))
+        is_ours = is_result and images.resolve() == out.resolve()
+        if file.name.startswith(".") or file.is_dir() or _is_image(file) or is_ours:
+            continue
+        why = "a result's name" if file.name.lower().endswith(OUTPUTS) else "no PNG, TIFF or JPEG"
+        found.append(f"{file.name} ({why if file.exists() else 'a broken link'})")
+    return [f"left out {len(found)}: {name_some(found, 5)}"] if found else []
+
+
+def _say_none(folder: Path, pattern: str, n_images: int) -> str:
+    if n_images:
+        return (
+            f"none of the {n_images} images in {str(folder)!r} matches the pattern {pattern!r}; "
+            'the pattern "*" takes them all'
+        )
+    n = sum(not file.name.startswith(".") for file in folder.iterdir())
+    return (
+        f"{str(folder)!r} holds no image among its {n} files and folders; allowed are "
+        f"{', '.join(SUFFIXES)}, not in subfolders. Save images of other formats as TIFF, without "
+        "compression that loses detail"
+    )
+
+
+def _refuse_same_stems(images: Iterable[Path]) -> None:
+    """Raise ValueError where two images differ in their suffix only, or in upper and lower case."""
+    seen: dict[str, Path] = {}
+    for file in images:
+        stem = unicodedata.normalize("NFC", file.stem).casefold()
+        if stem in seen:
+            raise ValueError(
+                f"{seen[stem].name!r} and {file.name!r} would both become {file.stem + LABELS!r}; "
+                'rename one, or take one type with a pattern such as "*.tif"'
+            )
+        seen[stem] = file
+
+
+def say_long(file: Path) -> str:
+    """Return why a file's name is too long for those of its results; "" if it is not."""
+    if len(os.fsencode(file.stem + OVERLAY)) <= LONGEST_NAME:
+        return ""
+    return (
+        f"its name has {len(os.fsencode(file.name))} bytes, so that {OVERLAY!r} makes it too long; "
+        f"shorten it to {LONGEST_NAME - len(OVERLAY)} or less"
+    )
+
+
+def refuse_too_large(file: Path) -> None:
+    """Raise ValueError for an image that needs more memory than is free; its pixels are not read.
+
+    A system that runs out of memory ends the program, and with it the whole folder.
+    """
+    try:
+        if file.suffix.lower() in (".tif", ".tiff"):
+            with tifffile.TiffFile(file) as tiff:
+                pages = [series.keyframe for series in tiff.series]
+                largest = max(pages, key=lambda page: page.imagelength * page.imagewidth)
+                height, width = largest.imagelength, largest.imagewidth
+        else:
+            with catch_warnings(action="ignore"), Image.open(file) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as reason:  # it says how many pixels, and nothing else
+        height, width = int(re.search(r"\((\d+) pixels\)", str(reason))[1]), 1
+    except Exception:  # whatever is wrong with it, reading it says it better
+        return
+    needed, free = height * width * BYTES_A_PIXEL, free_memory()
+    if needed > free:
+        raise ValueError(
+            f"{height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are free: cut the image into parts, or reduce it"
+        )
+
+
+def free_memory() -> int:
+    """Return how many bytes of memory this process can still have, in a container too."""
+    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{it}").read_text()) for it in ("max", "current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return max(0, min(free, limit - used))

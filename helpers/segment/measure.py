@@ -8,28 +8,17 @@ from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
 COLUMNS = {
-    "image": "str",
-    "label": "int64",
-    "area_px": "int64",
-    "centroid_row_px": "float64",
-    "centroid_column_px": "float64",
-    "major_axis_px": "float64",
-    "minor_axis_px": "float64",
-    "eccentricity": "float64",
-    "mean_intensity": "float64",
-    "score": "float64",
-}
+    "image": "str", "label": "int64", "area_px": "int64",
+    "centroid_row_px": "float64", "centroid_column_px": "float64",
+    "major_axis_px": "float64", "minor_axis_px": "float64", "eccentricity": "float64",
+    "mean_intensity": "float64", "score": "float64",
+}  # fmt: skip
 PROPERTIES = {
-    "label": "label",
-    "area": "area_px",
-    "centroid-0": "centroid_row_px",
-    "centroid-1": "centroid_column_px",
-    "axis_major_length": "major_axis_px",
-    "axis_minor_length": "minor_axis_px",
-    "eccentricity": "eccentricity",
+    "area": "area_px", "centroid-0": "centroid_row_px", "centroid-1": "centroid_column_px",
+    "axis_major_length": "major_axis_px", "axis_minor_length": "minor_axis_px",
     "intensity_mean": "mean_intensity",
-}
-"""What `skimage.measure.regionprops_table` calls the columns."""
+}  # fmt: skip
+"""What `skimage.measure.regionprops_table` calls those columns that have another name here."""
 LENGTHS = ("centroid_row", "centroid_column", "major_axis", "minor_axis")
 
 
@@ -66,8 +55,8 @@ def measure_nuclei(
             "image's height and width"
         )
     gray = image.mean(axis=2, dtype=np.float32) if image.ndim == 3 else image
-    names = list(dict.fromkeys(name.partition("-")[0] for name in PROPERTIES))
-    table = pd.DataFrame(regionprops_table(labels, gray, properties=names))
+    names = {"label", "eccentricity"} | {name.partition("-")[0] for name in PROPERTIES}
+    table = pd.DataFrame(regionprops_table(labels, gray, properties=sorted(names)))
     table = table.rename(columns=PROPERTIES)
     table = table.assign(image=name, score=np.nan if scores is None else scores[table["label"] - 1])
     return add_micrometres(table[list(COLUMNS)].astype(COLUMNS), pixel_size_um)

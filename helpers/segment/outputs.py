@@ -8,7 +8,8 @@ made otherwise.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from skimage.segmentation import find_boundaries
 
 from helpers.data.problems import name_some
 from helpers.figures.common import PREDICTION, stretch
-from helpers.run_folder import RunFolder, write_whole
+from helpers.run_folder import RunFolder, write_json, write_whole
 from helpers.segment.measure import COLUMNS, median_diameter
 
 LABELS, MASK, OVERLAY = "_labels.tif", "_mask.png", "_overlay.png"
@@ -47,15 +48,7 @@ class OutputFolder:
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{str(self.path)!r} is a file; give a folder for the results")
         try:
-            lock = RunFolder(self.parts.resolve()).lock("predicting")
-            with ExitStack() as stack:
-                try:
-                    stack.enter_context(lock)
-                except BlockingIOError:
-                    raise BlockingIOError(
-                        f"another process writes into {str(self.path)!r} just now; wait for it, or "
-                        "give another folder for the results"
-                    ) from None
+            with RunFolder(self.parts.resolve()).lock("predicting", str(self.path)):
                 yield
         finally:
             for folder in (self.parts, self.path):  # where nothing was written, nothing stays
@@ -91,14 +84,13 @@ class OutputFolder:
         stem = image.stem
         (self.path / (stem + LABELS)).unlink(missing_ok=True)
         note = {"image": _describe(image), "made_with": self.made_with, "summary": dict(summary)}
-        text = json.dumps(note, indent=1, ensure_ascii=False)
         _write_table(self.parts / f"{stem}.csv", nuclei)
-        write_whole(
-            self.parts / f"{stem}.json", lambda part: part.write_text(text, encoding="utf-8")
-        )
+        write_json(note, self.parts / f"{stem}.json")
         mask, overlay = (labels > 0).astype(np.uint8) * 255, draw_overlay(pixels, labels)
         for end, array in ((MASK, mask), (OVERLAY, overlay)):
-            write_whole(self.path / (stem + end), lambda part, a=array: _write_png(part, a))
+            write_whole(
+                self.path / (stem + end), partial(Image.fromarray(array).save, format="PNG")
+            )
         write_whole(self.path / (stem + LABELS), lambda part: write_labels(part, labels))
 
     def discard(self, image: Path) -> None:
@@ -179,19 +171,9 @@ def write_labels(file: Path, labels: NDArray[np.integer]) -> None:
     )
 
 
-def _write_png(file: Path, array: NDArray[np.uint8]) -> None:
-    Image.fromarray(array).save(file, format="PNG")
-
-
 def _describe(image: Path) -> dict[str, Any]:
-    status = image.stat()
-    return {
-        "name": image.name,
-        "folder": str(image.resolve().parent),
-        "size": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-        "sha256": _digest(image),
-    }
+    about = {"name": image.name, "folder": str(image.resolve().parent), "sha256": _digest(image)}
+    return about | {"size": image.stat().st_size, "modified_ns": image.stat().st_mtime_ns}
 
 
 def _is_same(image: Path, described: dict[str, Any]) -> bool:

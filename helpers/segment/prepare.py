@@ -49,18 +49,10 @@ def prepare(
 ) -> Field:
     """Return the part of an image that shows nuclei, as the network is to see it.
 
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-    valid : (H, W) bool array, optional
-        False where there is no image; constant margins are found beside that.
-    channel : int or str, optional
-        As for `helpers.data.channels.select_channel`; None finds it.
-
-    Raises
-    ------
-    ValueError
-        If there is no such channel, it cannot be found, or no pixel is valid.
+    `image` is (H, W) or (H, W, 3) of uint8, uint16 or float; `valid`, (H, W) bool, is False where
+    there is no image, and constant margins are found beside that; `channel` is as for
+    `helpers.data.channels.select_channel`, None finds it. ValueError if there is no such channel,
+    it cannot be found, or no pixel is valid.
     """
     valid = find_valid(image, valid)
     gray, name = _choose(image, valid, channel)

@@ -91,23 +91,12 @@ def choose_scale(
 ) -> Scale:
     """Return by which factor to resize an image before the network sees it.
 
-    With a given diameter: 1 inside the known range, else the factor that brings it to the range's
-    geometric middle. Without one the network is asked, in up to `N_PLACES` squares of the image: 1
-    if what it finds so is sure and of a usual size, else the scale with the greatest `value`.
-
-    Parameters
-    ----------
-    network : helpers.network.prediction.Network
-    image : (H, W) or (H, W, 3) array of uint8, uint16 or float
-    diameter_px : float, optional
-        Median diameter of the nuclei in `image`, in pixels.
-    known : (low, high)
-        Median diameters, in pixels, that the network knows.
-
-    Raises
-    ------
-    ValueError
-        If the diameter is not above 0, or the range not one of numbers above 0.
+    `network` is a `helpers.network.prediction.Network`, `image` (H, W) or (H, W, 3) of uint8,
+    uint16 or float, `diameter_px` the median diameter of its nuclei, `known` the lowest and highest
+    that the network knows. With a given diameter: 1 inside the known range, else the factor that
+    brings it to the range's geometric middle. Without one the network is asked, in up to `N_PLACES`
+    squares of the image: 1 if what it finds so is sure and of a usual size, else the scale with the
+    greatest `value`. A diameter or range that is not above 0 raises ValueError.
     """
     check_sizes(diameter_px, known)
     if diameter_px is None:
