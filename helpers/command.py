@@ -231,7 +231,7 @@ def _segment(images: str, out: str, network: str, **options: Any) -> int:
 
 def _data(name: str, arguments: Sequence[str]) -> int:
     """Download a data set of nuclei; without a name, list those there are."""
-    from helpers.data.download import SETS, describe, fetch
+    from helpers.data.sets import SETS, describe, fetch
 
     more = {"names": {"nargs": "*", "help": "data sets; without one, they are listed"}}
     options, given = _read_options(name, arguments, DATA, more)

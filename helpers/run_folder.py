@@ -108,18 +108,9 @@ def write_json(values: Any, file: str | Path) -> Path:
 class RunFolder:
     """The folder of a run, made when first written to.
 
-    Parameters
-    ----------
-    run : str or Path
-        A name of letters, digits, dots, dashes and underscores: one of `PUBLISHED` lies in
-        `results/`, any other in `runs/`. Or an absolute path.
-    replace_published : bool
-        Whether a run that the repository keeps may be written to.
-
-    Raises
-    ------
-    ValueError
-        If the name could lead to another folder.
+    `run` is a name of letters, digits, dots, dashes and underscores (one of `PUBLISHED` lies in
+    `results/`, any other in `runs/`) or an absolute path; another raises ValueError. With
+    `replace_published` a run that the repository keeps may be written to.
     """
 
     def __init__(self, run: str | Path, *, replace_published: bool = False):

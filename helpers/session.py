@@ -137,14 +137,8 @@ def start_session(
 ) -> Session:
     """Return the session that a notebook's parameters describe, and set the figures' style.
 
-    Parameters
-    ----------
-    settings, data : str
-        A settings file, and what takes the place of its data: see `read_data_set`.
-    run : str
-        A run's name, see `helpers.run_folder.RunFolder`.
-    seed, overrides : int and mapping, optional
-        In place of the file's values; see `helpers.settings.Settings.with_overrides`.
+    `data` takes the place of that of the file `settings`, see `read_data_set`; `seed` and
+    `overrides` that of its values, see `Settings.with_overrides`. `run` is a name, see `RunFolder`.
     """
     if data is not None and not isinstance(data, str | Path):
         raise ValueError(
@@ -158,12 +152,8 @@ def start_session(
 
 def describe_content(data: DataSet) -> pd.DataFrame:
     """Return what stands for the pixels and the label image of every image of a labelled set."""
-    return pd.DataFrame(
-        {
-            "pixels": [name_pixels([image]) for image in data.images],
-            "truth": [name_pixels([labels]) for labels in data.labels],
-        }
-    )
+    pixels = [name_pixels([image]) for image in data.images]
+    return pd.DataFrame({"pixels": pixels, "truth": [name_pixels([each]) for each in data.labels]})
 
 
 def _name_differing(kept: pd.DataFrame, now: pd.DataFrame) -> str:
@@ -186,7 +176,8 @@ def settle_split(
 
     A run keeps the split that it began with, so that its network is never tested on images that
     it has learnt from. Another one takes its place when images, labels, seed, ratios or what is
-    `kept_back` are others. The run gets `split.csv`, and `split.json` with what it depends on.
+    `kept_back` are others; ValueError if the run has a checkpoint that was trained on the old one.
+    The run gets `split.csv`, and `split.json` with what it depends on.
 
     Parameters
     ----------
@@ -199,11 +190,6 @@ def settle_split(
         splits from before it was noted go by the ids.
     data : DataSet, optional
         The labelled images of `drawn`, whose pixels and label images are noted with the split.
-
-    Raises
-    ------
-    ValueError
-        If the run has a checkpoint that was trained on another split.
     """
     training, run = session.settings.training, session.run
     asked = {name: getattr(training, name) for name in SPLIT_DEPENDS_ON}

@@ -10,9 +10,7 @@ import pooch
 import pytest
 
 from helpers.command import main
-from helpers.data import download
-from helpers.data.download import fetch
-from helpers.data.sets import SETS
+from helpers.data.sets import SETS, fetch
 
 
 def pack(files):
@@ -55,7 +53,7 @@ def server(monkeypatch):
         for name, sha256 in (("bbbc038", known), ("bbbc038_test", None), ("tnbc", known)):
             address = f"http://127.0.0.1:{server.server_port}/{SETS[name].file}"
             changed = SETS[name]._replace(address=address, sha256=sha256)
-            monkeypatch.setitem(download.SETS, name, changed)
+            monkeypatch.setitem(SETS, name, changed)
         yield server
         server.shutdown()
 

@@ -1,11 +1,16 @@
-"""The published sets of annotated nuclei that are known by name: where and how they lie."""
+"""The published sets of annotated nuclei that are known by name: how they lie, and downloads."""
 
 import re
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
+
+from helpers.run_folder import ROOT, shorten
 
 GROUPS = "groups.csv"
 """The file that says which images a split must keep together."""
+_UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
 _BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/"
 _CAICEDO = "Caicedo et al., Nature Methods 2019, https://doi.org/10.1038/s41592-019-0612-7"
 
@@ -120,3 +125,73 @@ def find_published_names(names: Iterable[str]) -> tuple[ImageSet | None, dict[st
                 if folder in known or file == GROUPS
             }
     return None, {}
+
+
+def fetch(name: str, folder: str | Path = ROOT / "data") -> Path:
+    """Return the path of a set's archive, downloaded unless it is there and whole.
+
+    ValueError: the set is not known, or what arrived is damaged or unsafe; it is deleted.
+    ConnectionError: the server cannot be reached, or the transfer broke off again and again.
+    """
+    import pooch
+
+    if name not in SETS:
+        raise ValueError(f"`name` (={name!r}) must be one of {', '.join(SETS)}")
+    chosen, folder = SETS[name], Path(folder).expanduser().absolute()
+    pooch.get_logger().setLevel("ERROR")
+    known, urls = {chosen.file: chosen.sha256}, {chosen.file: chosen.address}
+    fetcher = pooch.create(folder, base_url="", registry=known, urls=urls, retry_if_failed=4)
+    by_http = pooch.HTTPDownloader(progressbar=True, timeout=60)
+    try:
+        path = Path(fetcher.fetch(chosen.file, downloader=by_http))
+    except ValueError as reason:
+        raise ValueError(
+            f"{chosen.file} from {chosen.address} is damaged: its SHA-256 is not {chosen.sha256}. "
+            "It was deleted; run the same command again, and if that does not help, report it"
+        ) from reason
+    except OSError as reason:  # what requests raises is one
+        raise ConnectionError(
+            f"{chosen.address} cannot be downloaded ({reason}); check the connection, or put the "
+            f"file there yourself: {shorten(folder / chosen.file)}"
+        ) from reason
+    if chosen.sha256 is None:
+        _check_archive(path)
+    return path
+
+
+def describe(name: str) -> str:
+    """Return a paragraph on a set: what it is, its licence and what to cite."""
+    chosen = SETS[name]
+    size = f" · {chosen.size_mb} MB" if chosen.size_mb else ""
+    return (
+        f"{name}: {chosen.title}{size} · {chosen.licence}\n"
+        f"  cite {chosen.citation}\n  from {chosen.address}"
+    )
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError, and delete the archive, where it is damaged or holds an unsafe name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                refuse_unsafe(name, path)
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged!r} in it does not match its checksum")
+    except ValueError:
+        path.unlink()
+        raise
+    except zipfile.BadZipFile as reason:
+        path.unlink()
+        raise ValueError(
+            f"{path.name} is damaged ({reason}) and was deleted; download it again"
+        ) from None
+
+
+def refuse_unsafe(name: str, archive: Path) -> None:
+    """Raise ValueError for a member that would leave the folder it is unpacked in."""
+    may_be = name[:1] in "/\\" or ":" in name or ".." in name
+    if may_be and _UNSAFE.search(name):
+        raise ValueError(
+            f"{str(archive)!r} holds the unsafe name {name!r}: names must be relative and without "
+            "'..'; get the archive from its source again"
+        )

@@ -13,10 +13,9 @@ from posixpath import basename
 import pandas as pd
 
 from helpers.data.layout import LAYOUTS, PARTS, PICTURE, to_known_names
-from helpers.data.sets import GROUPS, find_published_names, find_set
+from helpers.data.sets import GROUPS, find_published_names, find_set, refuse_unsafe
 
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$)|Thumbs\.db$|desktop\.ini$)")
-_UNSAFE = re.compile(r"^[/\\]|^[^/\\]*:|(^|[/\\])\.\.([/\\]|$)")
 _MAX_DEPTH = 6  # enclosing folder, part twice, id, images, file
 
 
@@ -81,28 +80,13 @@ class Source:
         stamps: dict[str, str] = {}
         for member in archive.infolist():
             refuse_unsafe(member.filename, path)
-            if is_hidden(member.filename.replace("\\", "/")):
+            if _HIDDEN.search(member.filename.replace("\\", "/")):
                 continue
             name = prefix + member.filename
             if name in stamps:
                 raise ValueError(f"{str(path)!r} holds {member.filename!r} twice; pack it again")
             stamps[name] = f"{member.CRC:08x}-{member.file_size}"
         return stamps
-
-
-def refuse_unsafe(name: str, archive: Path) -> None:
-    """Raise ValueError for a member that would leave the folder it is unpacked in."""
-    may_be = name[:1] in "/\\" or ":" in name or ".." in name
-    if may_be and _UNSAFE.search(name):
-        raise ValueError(
-            f"{str(archive)!r} holds the unsafe name {name!r}: names must be relative and without "
-            "'..'; get the archive from its source again"
-        )
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file belongs to an operating system rather than to the data."""
-    return _HIDDEN.search(name) is not None
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
@@ -140,7 +124,7 @@ def _walk(folder: str | Path, prefix: str, stamps: dict[str, str], depth: int = 
     """Add names below a folder with their stamps; folders end in "/"."""
     with os.scandir(folder) as listing:
         for item in listing:
-            if is_hidden(item.name):
+            if _HIDDEN.search(item.name):
                 continue
             if item.is_dir():
                 stamps[f"{prefix}{item.name}/"] = ""

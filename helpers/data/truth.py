@@ -3,6 +3,7 @@
 A mask of all nuclei is a valid label image of one giant nucleus: connected pieces tell them apart.
 """
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -119,23 +120,22 @@ def _read_one(source: Source, entry: Entry, shape: tuple[int, int], masks: str) 
 def _read_files(source: Source, entry: Entry, shape: tuple[int, int], masks: str) -> Truth:
     """Return the truth of an entry with a file a nucleus."""
     labels = np.zeros(shape, np.int32)
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = defaultdict(list)
     n_masks = overlap_px = n_pieces = 0
     for name in entry.masks:
         try:
             patch = read_mask(source.read(name))
         except Exception as reason:  # decoders raise many types for a damaged file
-            found.setdefault("unreadable mask", []).append(f"{name}: {reason}")
+            found["unreadable mask"].append(f"{name}: {reason}")
             continue
         if patch.shape != shape:
-            detail = f"{name}: {patch.shape}, image {shape}"
-            found.setdefault("mask of another size", []).append(detail)
+            found["mask of another size"].append(f"{name}: {patch.shape}, image {shape}")
             continue
-        if not patch.values.any():
-            found.setdefault("empty mask", []).append(name)
+        if not patch.values.size:
+            found["empty mask"].append(name)
             continue
         if ((patch.values != 0) & (patch.values != patch.values.max())).any():
-            found.setdefault("mask of several values", []).append(name)
+            found["mask of several values"].append(name)
         n_masks += 1
         n_pieces += int(np.count_nonzero(_measure_pieces(patch.values != 0) >= TINY_PX))
         overlap_px += _add_mask(labels, patch, n_masks)

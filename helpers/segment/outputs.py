@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +86,18 @@ class OutputFolder:
         _write_table(self.parts / f"{stem}.csv", nuclei)
         write_json(note, self.parts / f"{stem}.json")
         mask, overlay = (labels > 0).astype(np.uint8) * 255, draw_overlay(pixels, labels)
-        for end, array in ((MASK, mask), (OVERLAY, overlay)):
-            write_whole(
-                self.path / (stem + end), partial(Image.fromarray(array).save, format="PNG")
-            )
+        write_whole(self.path / (stem + MASK), Image.fromarray(mask).save)
+        write_whole(self.path / (stem + OVERLAY), Image.fromarray(overlay).save)
         write_whole(self.path / (stem + LABELS), lambda part: write_labels(part, labels))
 
     def discard(self, image: Path) -> None:
         """Remove the results of an image that this program made; it fails now."""
         if self._read_note(image.stem) is None:
             return
-        files = [self.path / (image.stem + end) for end in OUTPUTS]
-        for file in (*files, *(self.parts / (image.stem + end) for end in (".csv", ".json"))):
-            file.unlink(missing_ok=True)
+        for end in OUTPUTS:
+            (self.path / (image.stem + end)).unlink(missing_ok=True)
+        for end in (".csv", ".json"):
+            (self.parts / (image.stem + end)).unlink(missing_ok=True)
 
     def read_notes(self, images: Path) -> tuple[list[dict[str, Any]], list[str]]:
         """Return the notes of all images that are done and exist, and sentences on odd ones.
@@ -165,10 +163,9 @@ def _write_table(file: Path, table: pd.DataFrame) -> None:
 
 def write_labels(file: Path, labels: NDArray[np.integer]) -> None:
     """Write a label image as a compressed TIFF, 16 bit, or 32 bit above 65,535 nuclei."""
-    dtype = np.uint16 if labels.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
-    tifffile.imwrite(
-        file, labels.astype(dtype), photometric="minisblack", compression="zlib", metadata=None
-    )
+    dtype = np.promote_types(np.uint16, np.min_scalar_type(int(labels.max(initial=0))))
+    options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+    tifffile.imwrite(file, labels.astype(dtype), **options)
 
 
 def _describe(image: Path) -> dict[str, Any]:
@@ -204,11 +201,9 @@ def draw_overlay(
     """
     step = -(-max(image.shape[:2]) // max_side_px)
     image, labels = image[::step, ::step], labels[::step, ::step]
-    shown = np.floor(stretch(image) * 255 + 0.5).astype(np.uint8)
-    shown = shown if shown.ndim == 3 else np.repeat(shown[..., np.newaxis], 3, axis=2)
-    colour = np.floor(np.array(to_rgb(PREDICTION)) * 255 + 0.5)
-    shown[_outline(labels)] = colour.astype(np.uint8)
-    return shown
+    shown = np.atleast_3d(np.floor(stretch(image) * 255 + 0.5).astype(np.uint8))
+    colour = np.floor(np.array(to_rgb(PREDICTION)) * 255 + 0.5).astype(np.uint8)
+    return np.where(_outline(labels)[..., np.newaxis], colour, shown)
 
 
 def _outline(labels: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -111,7 +111,7 @@ def _choose(image, valid, channel) -> tuple[NDArray, str]:
         return select_channel(image, channel), f"{channel}, as given" if image.ndim == 3 else "gray"
     if image.ndim == 2:
         return image, "gray"
-    pixels = image[valid] if valid is not None else image.reshape(-1, 3)
+    pixels = image.reshape(-1, 3) if valid is None else image[valid]
     pixels = pixels[:: max(1, len(pixels) // 100_000)].astype(np.float32)
     if not is_fluorescence(pixels, full_scale(image) if image.dtype.kind == "u" else image.max()):
         return image, "all colours"
