@@ -194,13 +194,12 @@ def _network(value: str) -> None:
 def _same_build(settings: Settings, value: str) -> None:
     """Refuse to begin with a network that is built otherwise."""
     run = RunFolder(value)
-    if run.file("settings.json").exists():
-        differing = settings.differing_build(load_settings(run.file("settings.json")))
-        if differing:
-            raise ParameterError(
-                f"the network of {run} is built otherwise ({differing} differs); give the settings "
-                f"{shorten(run.file('settings.json'))}, with `overrides` for how it is trained"
-            )
+    file = run.file("settings.json")
+    if file.exists() and (differing := settings.differing_build(load_settings(file))):
+        raise ParameterError(
+            f"the network of {run} is built otherwise ({differing} differs); give the settings "
+            f"{shorten(file)}, with `overrides` for how it is trained"
+        )
 
 
 def _one_of(known: Iterable[str], value: str) -> None:
@@ -229,24 +228,17 @@ def _variants(value: str) -> None:
     choose_variants(value)
 
 
-AT_LEAST_ONE = partial(_must, "1 or more", lambda value: value >= 1)
-POSITIVE = partial(_must, "above 0", lambda value: value > 0)
+COUNTS, LENGTHS = ("epochs", "steps", "seeds", "n_resamples"), ("diameter_px", "pixel_size_um")
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "settings": load_settings,
     "run": RunFolder,
-    "data": _data_set,
-    "test_set": _data_set,
+    **dict.fromkeys(("data", "test_set"), _data_set),
     "images": _images,
-    "start_from": _network,
-    "network": _network,
+    **dict.fromkeys(("start_from", "network"), _network),
     "seed": partial(_must, f"from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32),
-    "epochs": AT_LEAST_ONE,
-    "steps": AT_LEAST_ONE,
-    "seeds": AT_LEAST_ONE,
-    "n_resamples": AT_LEAST_ONE,
+    **dict.fromkeys(COUNTS, partial(_must, "1 or more", lambda value: value >= 1)),
     "threshold": partial(_must, "above 0 and below 1", lambda value: 0 < value < 1),
-    "diameter_px": POSITIVE,
-    "pixel_size_um": POSITIVE,
+    **dict.fromkeys(LENGTHS, partial(_must, "above 0", lambda value: value > 0)),
     "operating_point": partial(_one_of, ("precise", "balanced", "complete")),
     "faults": partial(_one_of, ("refuse", "skip")),
     "masks": partial(_one_of, ("numbered", "components", "inverted")),

@@ -41,11 +41,10 @@ def find_notebooks(folder: Path = NOTEBOOKS_DIR, only: Sequence[str] = ()) -> li
     numbered = {re.match(r"\d+", path.name)[0]: path for path in found}
     if not numbered:
         raise SeriesError(f"{shorten(folder)} holds no numbered notebook such as 01_name.ipynb")
-    wanted = [number.strip().zfill(2) for number in only] or list(numbered)
-    for number in wanted:
-        if number not in numbered:
-            raise SeriesError(f"there is no notebook {number}; there are {', '.join(numbered)}")
-    return [numbered[number] for number in sorted(set(wanted))]
+    wanted = sorted({number.strip().zfill(2) for number in only} or numbered)
+    if missing := [number for number in wanted if number not in numbered]:
+        raise SeriesError(f"there is no notebook {missing[0]}; there are {', '.join(numbered)}")
+    return [numbered[number] for number in wanted]
 
 
 def read_parameters(notebook: Path) -> dict[str, Declared]:

@@ -6,6 +6,7 @@ optional, each with a default under which an original file keeps its meaning.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -353,9 +354,8 @@ def _validate(values: Any, source: str) -> Settings:
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
             raise SettingsError(f"the key {key!r} stands twice in one object; keep one of them")
     return dict(pairs)
 

@@ -220,10 +220,8 @@ def _choose_planes(plane, series, n_planes: int) -> tuple[list[int], str]:
 def name_channels(tiff, series, n: int) -> list[str]:
     """Return a name for each channel, as the file has it, "" where it has none."""
     names = []
-    if tiff.is_ome:
-        pixels = _find_ome_pixels(tiff, series)
-        tags = pixels.iter() if pixels is not None else ()
-        names = [tag.get("Name", "") for tag in tags if tag.tag.endswith("}Channel")]
+    if tiff.is_ome and (pixels := _find_ome_pixels(tiff, series)) is not None:
+        names = [tag.get("Name", "") for tag in pixels.iterfind("{*}Channel")]
     elif tiff.is_imagej:
         tables = tiff.imagej_metadata.get("LUTs") or []
         ends = [tuple(int(v > 127) for v in np.asarray(table)[:, -1]) for table in tables]
@@ -250,8 +248,8 @@ def find_pixel_size(tiff, series) -> tuple[float | None, str]:
 
 
 def _read_sides(tiff, series) -> tuple[list[float], str]:
+    sides = []
     if tiff.is_ome and (pixels := _find_ome_pixels(tiff, series)) is not None:
-        sides = []
         for axis in "XY":
             unit = _name_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
             size = pixels.get(f"PhysicalSize{axis}")
@@ -267,7 +265,6 @@ def _read_sides(tiff, series) -> tuple[list[float], str]:
     unit, source = units.get(int(tags.valueof("ResolutionUnit", 2)), ""), "resolution tag"
     if tiff.is_imagej and (said := tiff.imagej_metadata.get("unit")):
         unit, source = _name_unit(str(said)), "ImageJ"
-    sides = []
     for name in ("XResolution", "YResolution"):
         n, per = tags.valueof(name, (0, 1))
         sides += [MICROMETRES[unit] * per / n] if n and per and unit in MICROMETRES else []

@@ -98,12 +98,12 @@ def segment_folder(
         usable = [file for file in files if not say_long(file)]
         if not overwrite:
             output.refuse_obstacles(usable)
-        failed = [_fail(file, say_long(file)) for file in files if file not in usable]
+        failed = {file.name: say_long(file) for file in files if file not in usable}
         waiting = [file for file in usable if not output.is_done(file)]
         n_done = len(files) - len(waiting)
         for file in tqdm(waiting, "segmenting", len(files), initial=n_done, unit=" images"):
-            reason = _segment_one(network, file, output, made_with)
-            failed += [_fail(file, reason)] if reason else []
+            if reason := _segment_one(network, file, output, made_with):
+                failed[file.name] = reason
         summary = _write_tables(output, files, failed, pixel_size_um)
     summary.attrs["notes"] += list_left_out(images, out)
     return summary
@@ -159,21 +159,18 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 3)
 
 
-def _fail(image: Path, reason: str) -> dict[str, Any]:
-    return {"image": image.name, "status": FAILED, "warning": reason}
-
-
 def _write_tables(
-    output: OutputFolder, files: list[Path], failed: list[dict], pixel_size_um: float | None
+    output: OutputFolder, files: list[Path], failed: dict[str, str], pixel_size_um: float | None
 ) -> pd.DataFrame:
     """Write the tables of all that is in the folder and return the summary."""
-    names, without = {file.name for file in files}, {row["image"] for row in failed}
+    names = {file.name for file in files}
     notes, messages = output.read_notes(files[0].parent)
-    done = [note["summary"] for note in notes if note["image"]["name"] not in without]
+    done = [note["summary"] for note in notes if note["image"]["name"] not in failed]
     if pixel_size_um is not None:
         given = {"pixel_size_um": pixel_size_um, "pixel_size_from": "given"}
         done = [row | given if row["image"] in names else row for row in done]
-    rows = sorted(done + failed, key=lambda row: row["image"])
+    rows = [{"image": n, "status": FAILED, "warning": why} for n, why in failed.items()]
+    rows = sorted(done + rows, key=lambda row: row["image"])
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
     texts = [name for name, dtype in SUMMARY_COLUMNS.items() if dtype == "str"]
     summary[texts] = summary[texts].replace({"nan": "", "None": ""})
@@ -186,9 +183,8 @@ def _join_nuclei(output: OutputFolder, done: list[dict[str, Any]]) -> pd.DataFra
     """Return the nuclei of all images, in micrometres too where a pixel size is known."""
     tables = [output.read_nuclei(Path(row["image"]).stem) for row in done]
     sizes = {row["image"]: row.get("pixel_size_um") for row in done}
-    tables = [table for table in tables if len(table)]
-    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
-    nuclei = pd.concat(tables, ignore_index=True) if tables else empty
+    empty = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    nuclei = pd.concat([table for table in tables if len(table)] or [empty], ignore_index=True)
     known = any(size is not None for size in sizes.values())
     return add_micrometres(nuclei, nuclei["image"].map(sizes).astype(np.float64) if known else None)
 
@@ -270,13 +266,12 @@ def _refuse_same_stems(images: Iterable[Path]) -> None:
     """Raise ValueError where two images differ in their suffix only, or in upper and lower case."""
     seen: dict[str, Path] = {}
     for file in images:
-        stem = unicodedata.normalize("NFC", file.stem).casefold()
-        if stem in seen:
+        other = seen.setdefault(unicodedata.normalize("NFC", file.stem).casefold(), file)
+        if other != file:
             raise ValueError(
-                f"{seen[stem].name!r} and {file.name!r} would both become {file.stem + LABELS!r}; "
+                f"{other.name!r} and {file.name!r} would both become {file.stem + LABELS!r}; "
                 'rename one, or take one type with a pattern such as "*.tif"'
             )
-        seen[stem] = file
 
 
 def say_long(file: Path) -> str:
