@@ -352,8 +352,23 @@ def test_a_settled_network_predicts_what_it_answers_in_training():
     model, (inputs, _) = a_network(), a_batch()
     in_training = np.asarray(model(inputs, training=True))
     assert np.abs(np.asarray(model(inputs)) - in_training).max() > 0.05
-    settle_normalisation(model, inputs)
+    settle_normalisation(model, [inputs])
     np.testing.assert_allclose(np.asarray(model(inputs)), in_training, atol=1e-3)
+
+
+def test_averaged_weights_predict_with_statistics_of_their_own(run):
+    # At a rate that does not fall, the running statistics are those of quite other weights.
+    settings = settings_for(
+        {}, target="flow", normalisation="batch", epoch_num=3, learning_rate=0.1, weight_average=0.9
+    ).with_overrides({"dropout": 0.0})
+    start(run, settings)
+    model = load_model(run.file("network.keras"))
+    saved = model.get_weights()
+    batches = Batches(*TRAIN, settings)
+    batches.epoch = 2
+    settle_normalisation(model, [batches[k][0] for k in range(len(batches))])
+    for one, two in zip(saved, model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 # ---------------------------------------------------------------- judgement

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +26,9 @@ KNOWN = 0.9
 """IoU of the foreground, in training, from which a batch counts as learned."""
 MAY_CHANGE = ("epoch_num", "learning_rate_restarts", "precision")
 """Training parameters that may differ when a training resumes: how far, and how fast."""
+
+SETTLING = 64
+"""Batches by which averaged weights get the statistics of their normalisation."""
 
 Images = tuple[Sequence[NDArray], Sequence[NDArray]]
 
@@ -119,21 +122,23 @@ def overfit_batch(
     history = model.fit(
         inputs, targets, batch_size=len(inputs), epochs=max_steps, callbacks=[watch], verbose=0
     ).history
-    settle_normalisation(model, inputs)
+    settle_normalisation(model, [inputs])
     return history
 
 
-def settle_normalisation(model: keras.Model, inputs: NDArray) -> None:
-    """Give every batch normalisation of `model` the statistics of `inputs`, for prediction.
+def settle_normalisation(model: keras.Model, batches: Iterable[NDArray]) -> None:
+    """Give every batch normalisation of `model` the mean statistics of `batches`, for prediction.
 
     In training it uses those of its batch, in prediction a running mean, which after 150 steps
-    (`momentum` .99) is still a fifth the value that it began with.
+    (`momentum` .99) is still a fifth the value that it began with, and is not that of averaged
+    weights (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407, section 3.2).
     """
     layers = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    model(inputs, training=True)
+    for n_before, inputs in enumerate(batches if layers else ()):
+        for layer in layers:
+            layer.momentum = n_before / (n_before + 1)
+        model(inputs, training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 
@@ -272,6 +277,8 @@ def _fit(run, settings, model, state, train_set, validation_set) -> None:
         callbacks=[*bar, *named, checkpoint],
         verbose=0,
     )
+    if settings.training.weight_average:
+        settle_normalisation(model, (batches[k][0] for k in range(min(SETTLING, len(batches)))))
     checkpoint.finish()
 
 
