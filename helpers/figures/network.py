@@ -41,7 +41,7 @@ class Bar(NamedTuple):
 def plot_network(settings: Settings, ax: Axes | None = None) -> Axes:
     """Draw the network as a U and return the axes.
 
-    Every bar is a block of two convolutions, those at the ends are image and answer. The height of
+    Every bar is a block of convolutions, those at the ends are image and answer. The height of
     a bar is proportional to the square root of the feature maps' height, its width to the square
     root of their number.
     """
@@ -146,17 +146,19 @@ def _draw_arrow(start, end, ax: Axes, colour: str, bend=None, linestyle="solid")
 def _explain(structure, ax: Axes) -> None:
     """Write what bars and arrows mean under the drawing, each in the line that is drawn."""
     conv = structure.encoder_params.general_conv_params
-    pool = structure.encoder_params.max_pool_size
-    strides = structure.decoder_params.general_transpose_conv_params.strides
+    pool, decoder = structure.encoder_params.max_pool_size, structure.decoder_params
+    strides = decoder.general_transpose_conv_params.strides
+    dropout = "dropout between" if decoder.convolutions == 2 else "one on the way up"
+    joined = {"concatenate": "concatenation", "add": "addition"}[decoder.skip]
     meanings = {
-        f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), dropout between": (
+        f"two {_by(conv.kernel_size)} convolutions ({conv.activation}), {dropout}": (
             *(Line2D([], [], ls="none", marker="s", color=colour) for colour in (DOWN, BOTTOM, UP)),
         ),
         f"{_by(pool)} max pooling": Line2D([], [], ls="none", marker="$\\downarrow$", color=DOWN),
         f"transposed convolution, stride {_by(strides)}": Line2D(
             [], [], ls="none", marker="$\\uparrow$", color=UP
         ),
-        "skip, joined by concatenation": Line2D([], [], ls="dashed", color=SKIP),
+        f"skip, joined by {joined}": Line2D([], [], ls="dashed", color=SKIP),
     }
     ax.legend(
         meanings.values(), meanings, loc="lower center", frameon=False, fontsize=8,
