@@ -76,9 +76,8 @@ def score_unseen(network: Path, data: DataSet) -> pd.DataFrame:
     """
     network = load_network(network)
     known = pd.DataFrame({"id": data.ids, "modality": data.table["source"]})
-    known["group"] = pd.factorize(data.table["known_group"].where(lambda g: g != "", known["id"]))[
-        0
-    ]
+    groups = data.table["known_group"]
+    known["group"] = pd.factorize(groups.where(groups != "", known["id"]))[0]
     results = []
 
     def segment():

@@ -19,22 +19,24 @@ STAINED = np.where(ROUND[..., None], (90, 40, 130), (210, 170, 220)).astype(np.u
 """Nine round nuclei as fluorescence and as stained tissue show them."""
 
 
+def find_shared(name: str, file: str) -> Path:
+    """A folder of real images beside the repository, which does not hold them."""
+    folder = ROOT.parent / "shared" / name
+    if not (folder / file).is_file():
+        pytest.skip(f"real images ({file}) are not at ../shared/{name}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def dsb2018() -> Path:
-    """Folder with the real images of the Data Science Bowl, which the repository does not hold."""
-    folder = ROOT.parent / "shared" / "dsb2018"
-    if not (folder / "stage1_train.zip").is_file():
-        pytest.skip("real images (BBBC038) are not at ../shared/dsb2018")
-    return folder
+    """Folder with the images of the Data Science Bowl."""
+    return find_shared("dsb2018", "stage1_train.zip")
 
 
 @pytest.fixture(scope="session")
 def shared_sources() -> Path:
-    """Folder with three more real sets, which the repository does not hold."""
-    folder = ROOT.parent / "shared" / "sources"
-    if not (folder / "tnbc.zip").is_file():
-        pytest.skip("real images (TNBC and others) are not at ../shared/sources")
-    return folder
+    """Folder with three more sets."""
+    return find_shared("sources", "tnbc.zip")
 
 
 def load_benchmark(name):
